@@ -1,0 +1,271 @@
+"""One event loop on a thread of its own, for callers that have no loop.
+
+The blocking face runs every call here, so all blocking queues of a process share one loop and
+their connections never meet a second one. The traps this avoids were each seen to bite:
+a loop left open hangs the interpreter at exit, a loop inherited through `fork` hangs the
+child, and under gevent a plain `threading.Thread` is a greenlet of the caller's own thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import inspect
+import logging
+import os
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from omniq._threads import Answer, new_answer, start_native_thread
+from omniq.errors import StorageClosed, SyncInAsync
+
+T = TypeVar("T")
+
+EXIT_SECONDS = 5.0
+"""How long all owners together may take to close when the process ends."""
+
+_log = logging.getLogger("omniq.portal")
+_END: Any = object()
+
+
+class Owner(Protocol):
+    """Something that holds connections of the loop until it is closed."""
+
+    async def close(self) -> None: ...
+
+
+class LoopThread:
+    """Runs coroutines for threads without a loop. Starts at the first call, never at import.
+
+    It is safe to call from many threads, and from tasks that run in worker threads. A call
+    from a thread whose event loop is running raises `SyncInAsync`: it would block that loop.
+    """
+
+    def __init__(self) -> None:
+        self.generation = 0
+        """Grows with every fork: what was made under another number belongs to the parent."""
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting_for_end: list[Answer[None]] = []
+        self._owners: dict[int, Owner] = {}
+        self._inherited: list[object] = []
+        self._over = False
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread has been started (in this process) and not closed since."""
+        return self._loop is not None
+
+    def run(
+        self,
+        function: Callable[..., Coroutine[Any, Any, T]],
+        *args: Any,
+        timeout: float | None = None,
+    ) -> T:
+        """Await `function(*args)` on the loop and give what it gives.
+
+        The coroutine sees the caller's context variables. When the caller stops waiting, by
+        `timeout` seconds (TimeoutError) or by an interrupt, the coroutine is cancelled.
+        """
+        refuse_inside_loop(function)
+        answer: Answer[T] = new_answer()
+        tasks: list[asyncio.Task[None]] = []
+
+        async def call() -> None:
+            # Also SystemExit and KeyboardInterrupt of the coroutine go to its caller: raised
+            # through the loop they would end it for everybody. At the end of the process only
+            # daemon threads still wait: an error would be printed, so they get no answer.
+            try:
+                answer.set_result(await function(*args))
+            except asyncio.CancelledError:
+                if not self._over:
+                    answer.set_exception(StorageClosed("OmniQ was closed during this call"))
+            except BaseException as error:
+                if not self._over:
+                    answer.set_exception(error)
+
+        with self._lock:  # a loop that is being closed takes no call it would not answer
+            loop = self._started()
+            loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(call())))
+        try:
+            return answer.result(timeout)
+        except BaseException:
+            if not answer.done():
+                loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+            raise
+
+    def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Run a plain function on the loop's thread, where it meets no other call half done."""
+
+        async def called() -> T:
+            return function(*args)
+
+        refuse_inside_loop(function)
+        return self.run(called)
+
+    def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
+        """Pull an async iterator, one item at a time; leaving early closes it.
+
+        Every step is a task of its own, so a generator must not hold a task group or a
+        timeout open across a `yield`.
+        """
+        refuse_inside_loop(items)
+        return self._pulled(items)
+
+    def _pulled(self, items: AsyncIterator[T]) -> Iterator[T]:
+        async def step() -> T:
+            return await anext(items, _END)
+
+        try:
+            while (item := self.run(step)) is not _END:
+                yield item
+        finally:
+            close: Callable[[], Coroutine[Any, Any, None]] | None = getattr(items, "aclose", None)
+            if close is not None and self.running:
+                self.run(close)
+
+    def keep(self, owner: Owner) -> None:
+        """Remember to close this at exit, in case nobody does before."""
+        self._owners[id(owner)] = owner
+
+    def release(self, owner: Owner) -> None:
+        """It was closed by its user."""
+        self._owners.pop(id(owner), None)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Close what is still open, the newest first, cancel the rest and end the thread.
+
+        A later call starts a new loop, unless the process is ending. `timeout` is in seconds
+        (None: `EXIT_SECONDS`).
+        """
+        timeout = EXIT_SECONDS if timeout is None else timeout
+        with self._lock:
+            loop, self._loop = self._loop, None
+            owners = list(self._owners.values())
+            self._owners.clear()
+            if loop is None:
+                return
+            ended: Answer[None] = new_answer()
+            self._waiting_for_end.append(ended)
+        winding_up = []
+        loop.call_soon_threadsafe(
+            lambda: winding_up.append(loop.create_task(_wind_up(owners, timeout)))
+        )
+        try:
+            ended.result(timeout + 1)
+        except (TimeoutError, KeyboardInterrupt):
+            # Something blocks the loop, or the user will not wait: the thread is a daemon.
+            _log.debug("the loop thread did not end in time")
+
+    def close_at_exit(self) -> None:
+        """The last close. What calls in afterwards gets a `StorageClosed`."""
+        self._over = True
+        self.close()
+
+    def forget(self) -> None:
+        """In a forked child: leave the parent's loop and connections alone, start afresh.
+
+        The inherited objects are kept referenced: a finaliser would close sockets that the
+        parent still uses.
+        """
+        loop, owners = self._loop, self._owners
+        self._lock = threading.Lock()
+        self._loop, self._owners, self._waiting_for_end = None, {}, []
+        self.generation += 1
+        if loop is None:
+            return
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:  # they are pending in the parent, which is no news for this child
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        self._inherited += [loop, owners, tasks]
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            if self._over:
+                raise StorageClosed("the process is ending: OmniQ has closed what was open")
+            started: Answer[asyncio.AbstractEventLoop] = new_answer()
+            self._waiting_for_end = []
+            start_native_thread(partial(_serve, started, self._waiting_for_end), "omniq-loop")
+            self._loop = started.result()
+        return self._loop
+
+
+def refuse_inside_loop(called: object) -> None:
+    """Raise `SyncInAsync`, with what to write instead, if this thread's loop is running."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise SyncInAsync(_instead(called))
+
+
+def _instead(called: object) -> str:
+    while isinstance(called, partial):
+        called = called.func
+    name = getattr(called, "__name__", "this call")
+    owner = getattr(called, "__self__", None)
+    if owner is None:
+        here, there, write = f"{name}()", "OmniQ's async classes", "await"
+    else:
+        there = type(owner).__name__
+        blocking = there.removeprefix("Async")
+        if name in ("__aenter__", "__aexit__"):
+            here, write = f"with {blocking}(...)", f"async with {there}(...)"
+        else:
+            here, write = f"{blocking}.{name}()", f"await ....{name}(...)"
+            if not inspect.iscoroutinefunction(called):
+                write = write.removeprefix("await ")
+    return (
+        f"`{here}` would block the event loop that is running here; "
+        f"in async code use {there} and write `{write}`"
+    )
+
+
+def _serve(started: Answer[asyncio.AbstractEventLoop], waiting_for_end: list[Answer[None]]) -> None:
+    loop = asyncio.new_event_loop()
+    started.set_result(loop)
+    stopped = False
+    try:
+        while not stopped:
+            try:
+                loop.run_forever()
+                stopped = True
+            except (KeyboardInterrupt, SystemExit):
+                # Raised by one task, whose awaiters get it; the others go on.
+                _log.debug("a task tried to end the process", exc_info=True)
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
+        for ended in waiting_for_end:
+            ended.set_result(None)
+
+
+async def _wind_up(owners: list[Owner], timeout: float) -> None:
+    try:
+        async with asyncio.timeout(timeout):
+            for owner in reversed(owners):
+                await _quietly(owner.close())
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+    except TimeoutError:
+        _log.debug("not everything closed within %s s", timeout)
+    finally:
+        asyncio.get_running_loop().stop()
+
+
+async def _quietly(closing: Awaitable[None]) -> None:
+    try:
+        await closing
+    except Exception:
+        _log.debug("closing failed", exc_info=True)
+
+
+portal = LoopThread()
+"""The one of this process."""
+
+os.register_at_fork(after_in_child=portal.forget)
+atexit.register(portal.close_at_exit)

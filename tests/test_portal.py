@@ -1,0 +1,399 @@
+"""The loop thread behind the blocking face: calls, refusals, fork and the end of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from textwrap import dedent
+
+import pytest
+
+from omniq._portal import LoopThread
+from omniq.errors import StorageClosed, SyncInAsync
+
+
+@pytest.fixture
+def portal() -> Iterator[LoopThread]:
+    made = LoopThread()
+    yield made
+    made.close()
+
+
+class Bell:
+    """Rings when a coroutine was cancelled."""
+
+    def __init__(self) -> None:
+        self.waiting, self.cancelled = threading.Event(), threading.Event()
+
+    async def wait(self) -> None:
+        self.waiting.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+
+class AsyncDoor:
+    """Stands for a queue: opened by use, closed by the portal."""
+
+    def __init__(self, name: str, closed: list[str]) -> None:
+        self.name, self.closed = name, closed
+
+    async def knock(self, times: int) -> str:
+        return " ".join(["knock"] * times)
+
+    async def __aenter__(self) -> AsyncDoor:
+        return self
+
+    async def close(self) -> None:
+        self.closed.append(self.name)
+
+
+async def double(x: int) -> int:
+    await asyncio.sleep(0)
+    return 2 * x
+
+
+async def where() -> tuple[int, int]:
+    return threading.get_ident(), id(asyncio.get_running_loop())
+
+
+def test_nothing_runs_before_the_first_call(portal: LoopThread) -> None:
+    assert not portal.running
+    assert portal.run(double, 21) == 42
+    assert portal.running
+
+
+def test_every_thread_meets_the_same_loop(portal: LoopThread) -> None:
+    seen: list[tuple[int, int]] = []
+    threads = [threading.Thread(target=lambda: seen.append(portal.run(where))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 8
+    assert len(set(seen)) == 1
+    assert seen[0][0] != threading.get_ident()
+
+
+def test_plain_functions_run_on_the_loop_thread(portal: LoopThread) -> None:
+    assert portal.call(threading.get_ident) == portal.run(where)[0]
+
+
+def test_errors_come_out_as_they_are(portal: LoopThread) -> None:
+    async def fail(kind: type[BaseException]) -> None:
+        raise kind("no")
+
+    for kind in (ValueError, TimeoutError, SystemExit, KeyboardInterrupt):
+        with pytest.raises(kind, match="no"):
+            portal.run(fail, kind)
+    assert portal.run(double, 1) == 2, "and the loop goes on"
+
+
+def test_a_task_that_exits_does_not_take_the_loop_with_it(portal: LoopThread) -> None:
+    async def leave() -> None:
+        raise SystemExit(3)
+
+    async def spawn() -> int:
+        task = asyncio.get_running_loop().create_task(leave())
+        await asyncio.wait([task])
+        error = task.exception()
+        assert isinstance(error, SystemExit)
+        return int(error.code or 0)
+
+    assert portal.run(spawn) == 3
+    assert portal.run(double, 1) == 2
+
+
+def test_context_variables_reach_the_coroutine(portal: LoopThread) -> None:
+    request: contextvars.ContextVar[str] = contextvars.ContextVar("request")
+    request.set("r-1")
+
+    async def read() -> str:
+        return request.get()
+
+    assert portal.run(read) == "r-1"
+
+
+def test_a_timeout_cancels_the_coroutine(portal: LoopThread) -> None:
+    bell = Bell()
+    with pytest.raises(TimeoutError):
+        portal.run(bell.wait, timeout=0.01)
+    assert bell.cancelled.wait(5)
+
+
+def test_an_interrupt_cancels_the_coroutine(portal: LoopThread) -> None:
+    bell = Bell()
+
+    def interrupt() -> None:
+        bell.waiting.wait(5)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        portal.run(bell.wait)
+    assert bell.cancelled.wait(5)
+
+
+@pytest.mark.asyncio
+async def test_inside_a_loop_it_says_what_to_write(portal: LoopThread) -> None:
+    door = AsyncDoor("front", [])
+    with pytest.raises(SyncInAsync, match=r"`Door\.knock\(\)`.*AsyncDoor.*`await \.+knock\("):
+        portal.run(door.knock, 1)
+    with pytest.raises(SyncInAsync, match=r"`async with AsyncDoor\(\.\.\.\)`"):
+        portal.run(door.__aenter__)
+    with pytest.raises(SyncInAsync, match="count"):
+        portal.iterate(count(3, []))
+    assert not portal.running
+    assert await asyncio.to_thread(portal.run, door.knock, 2) == "knock knock"
+
+
+async def count(n: int, closed: list[bool]) -> AsyncIterator[int]:
+    try:
+        for i in range(n):
+            yield i
+    finally:
+        await asyncio.sleep(0)
+        closed.append(True)
+
+
+def test_async_iterators_are_pulled(portal: LoopThread) -> None:
+    closed: list[bool] = []
+    assert list(portal.iterate(count(3, closed))) == [0, 1, 2]
+    assert closed == [True]
+
+
+def test_leaving_an_iterator_early_closes_it(portal: LoopThread) -> None:
+    closed: list[bool] = []
+    for i in portal.iterate(count(10**9, closed)):
+        if i == 2:
+            break
+    assert closed == [True]
+
+
+def test_close_closes_the_newest_first_and_cancels_the_rest(portal: LoopThread) -> None:
+    closed: list[str] = []
+    bell = Bell()
+
+    async def start() -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(bell.wait())
+
+    task = portal.run(start)
+    doors = [AsyncDoor(name, closed) for name in ("first", "second", "third")]
+    for door in doors:
+        portal.keep(door)
+    portal.release(doors[1])
+    portal.close()
+    assert closed == ["third", "first"]
+    assert task.cancelled()
+    assert not portal.running
+    portal.close()  # again: no effect
+    assert portal.run(double, 2) == 4, "a later call starts afresh"
+
+
+def test_an_owner_that_fails_or_hangs_does_not_stop_the_others(portal: LoopThread) -> None:
+    closed: list[str] = []
+
+    class Broken(AsyncDoor):
+        async def close(self) -> None:
+            raise ConnectionError("gone")
+
+    class Stuck(AsyncDoor):
+        async def close(self) -> None:
+            self.closed.append("stuck")
+            await asyncio.Event().wait()
+
+    portal.run(double, 1)
+    for door in (Stuck("s", closed), AsyncDoor("good", closed), Broken("b", closed)):
+        portal.keep(door)
+    portal.close(timeout=0.2)
+    assert closed == ["good", "stuck"]
+
+
+def test_after_the_end_a_call_is_refused() -> None:
+    portal = LoopThread()
+    portal.run(double, 1)
+    portal.close_at_exit()
+    with pytest.raises(StorageClosed, match="process is ending"):
+        portal.run(double, 1)
+
+
+def test_close_while_others_call_answers_everybody(portal: LoopThread) -> None:
+    """A call is answered, told of the close, or starts the next loop; none is left waiting."""
+    answers: list[int] = []
+
+    def call() -> None:
+        for _ in range(50):
+            try:
+                answers.append(portal.run(double, 1))
+            except StorageClosed:
+                answers.append(0)
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        portal.close()
+    assert len(answers) == 200
+    assert 2 in answers
+
+
+# -- the end of a process: nothing on standard error, whatever the way out -----------------
+
+PRELUDE = """
+import asyncio, os, signal, sys, threading
+from omniq._portal import portal
+
+class Owner:
+    async def close(self):
+        await asyncio.sleep(0)
+        print("closed", flush=True)
+
+async def double(x):
+    return 2 * x
+
+async def forever():
+    print("waiting", flush=True)
+    await asyncio.Event().wait()
+
+async def background():
+    tasks.append(asyncio.get_running_loop().create_task(asyncio.sleep(1000)))
+
+tasks = []
+portal.keep(Owner())
+portal.run(background)
+print(portal.run(double, 21), flush=True)
+"""
+
+
+def script(body: str, *flags: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *flags, "-c", PRELUDE + dedent(body)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=20)
+    return process.returncode, out, err
+
+
+def test_normal_exit() -> None:
+    assert finish(script("", "-X", "dev")) == (0, "42\nclosed\n", "")
+
+
+def test_sys_exit() -> None:
+    assert finish(script("sys.exit(7)")) == (7, "42\nclosed\n", "")
+
+
+def test_exit_by_an_exception_shows_only_that() -> None:
+    status, out, err = finish(script("raise ValueError('mine')"))
+    assert (status, out) == (1, "42\nclosed\n")
+    assert err.startswith("Traceback")
+    assert err.endswith("ValueError: mine\n")
+    assert err.count("Traceback") == 1
+
+
+def test_ctrl_c_while_waiting() -> None:
+    process = script("""
+        try:
+            portal.run(forever)
+        except KeyboardInterrupt:
+            print("interrupted")
+        """)
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == ["42\n", "waiting\n"]
+    process.send_signal(signal.SIGINT)
+    assert finish(process) == (0, "interrupted\nclosed\n", "")
+
+
+def test_daemon_threads_that_wait_end_in_peace() -> None:
+    body = """
+        threading.Thread(target=portal.run, args=(forever,), daemon=True).start()
+        portal.run(asyncio.sleep, 0.05)
+        """
+    assert finish(script(body)) == (0, "42\nwaiting\nclosed\n", "")
+
+
+def test_other_threads_may_call_until_they_end() -> None:
+    body = """
+        def late():
+            threading.main_thread().join()
+            print(portal.run(double, 4))
+        threading.Thread(target=late).start()
+        """
+    assert finish(script(body)) == (0, "42\n8\nclosed\n", "")
+
+
+def test_a_blocked_loop_does_not_hold_up_the_exit() -> None:
+    body = """
+        import time, omniq._portal
+        omniq._portal.EXIT_SECONDS = 0.2
+        async def block():
+            time.sleep(1000)
+        threading.Thread(target=portal.run, args=(block,), daemon=True).start()
+        time.sleep(0.1)
+        """
+    assert finish(script(body)) == (0, "42\n", "")
+
+
+def test_a_call_in_a_running_loop() -> None:
+    status, out, err = finish(script("""
+        async def main():
+            portal.run(double, 1)
+        asyncio.run(main())
+        """))
+    assert (status, out) == (1, "42\nclosed\n")
+    assert "SyncInAsync" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("leave", ["os._exit(5)", "sys.exit(5)"])
+def test_a_forked_child_starts_its_own_loop(leave: str) -> None:
+    body = f"""
+        child = os.fork()
+        if not child:
+            assert not portal.running
+            print("child", portal.run(double, 5), portal.generation, flush=True)
+            {leave}
+        status = os.waitpid(child, 0)[1]
+        print("parent", os.waitstatus_to_exitcode(status), portal.run(double, 6))
+        """
+    # Python 3.12+ warns of any fork beside a thread; that is the caller's choice here.
+    ignore = "ignore:This process:DeprecationWarning"
+    assert finish(script(body, "-W", ignore)) == (
+        0,
+        "42\nchild 10 1\nparent 5 12\nclosed\n",
+        "",
+    )
+
+
+def test_import_starts_no_thread() -> None:
+    code = "import threading, omniq._portal; print(threading.active_count())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+def test_under_gevent_the_loop_has_a_native_thread() -> None:
+    """A greenlet would make every other greenlet see a running event loop."""
+    body = """
+        import gevent
+        main = threading.get_native_id()
+        async def native():
+            await asyncio.sleep(0.01)
+            return threading.get_native_id()
+        found = [gevent.spawn(portal.run, native) for _ in range(20)]
+        gevent.joinall(found, raise_error=True)
+        assert {g.value for g in found}.isdisjoint({main}), "native thread"
+        print(len({g.value for g in found}))
+        """
+    code = "from gevent import monkey; monkey.patch_all()\n" + PRELUDE + dedent(body)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "42\n1\nclosed\n", "")
