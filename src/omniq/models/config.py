@@ -15,6 +15,8 @@ class StorageConfig(Struct, frozen=True, kw_only=True):
 
     type: str = "sqlite"
     url: str | None = None
+    obstore_uri: str | None = None
+    """Type "file" kept by obstore at this URI (`s3://bucket/path`) in place of fsspec."""
     options: dict[str, Any] = {}
 
 
@@ -44,6 +46,9 @@ class WorkerConfig(Struct, frozen=True, kw_only=True):
     """Slots of the default lane (or of the async lane)."""
     async_workers: int = 100
     thread_workers: int = 10
+    process_workers: int | None = None
+    """None: one per processor."""
+    gevent_workers: int = 100
     queues: tuple[str, ...] = ()
     """Queues it serves; empty: all."""
     lease: float = 30.0

@@ -6,7 +6,7 @@ from omniq.serialization.dill_ import DillSerializer
 from omniq.serialization.functions import FUNCTIONS, FunctionRegistry, Ref
 from omniq.serialization.manager import SerializationManager
 from omniq.serialization.msgspec_ import MsgspecSerializer
-from omniq.serialization.signing import KeyRing, parse_keys, private_dir
+from omniq.serialization.signing import KeyRing, private_dir
 from omniq.serialization.text import is_secret, preview, redact
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "SerializationDetector",
     "SerializationManager",
     "is_secret",
-    "parse_keys",
     "preview",
     "private_dir",
     "redact",

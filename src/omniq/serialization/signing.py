@@ -68,13 +68,12 @@ class KeyRing:
         self._head = bytes((len(text),)) + text
 
     @classmethod
-    def from_setting(cls, setting: str | Iterable[tuple[str, str]]) -> Self:
-        """Keys as configured: `kid2:secret,kid1:secret`, or such pairs.
+    def from_setting(cls, pairs: Iterable[tuple[str, str]]) -> Self:
+        """Keys as configured: (key id, secret).
 
         A secret is taken as text, or with the prefix `base64:` as the bytes it encodes.
         """
         where = "OMNIQ_SIGNING_KEYS"
-        pairs = parse_keys(setting) if isinstance(setting, str) else setting
         return cls(((kid, _secret(kid, text, where)) for kid, text in pairs), where=where)
 
     @classmethod
@@ -142,20 +141,6 @@ def _bound(tag: int, b: Binding) -> bytes:
         f"{tag} {epoch} {len(namespace)}:{namespace} {len(queue)}:{queue} {len(task)}:{task} "
         f"{len(field)}:{field} {len(function)}:{function} "
     ).encode("utf-8", "surrogatepass")
-
-
-def parse_keys(text: str) -> tuple[tuple[str, str], ...]:
-    """The (key id, secret) pairs of `kid2:secret,kid1:secret`; secrets are never in an error."""
-    pairs = []
-    for number, part in enumerate(filter(None, (p.strip() for p in text.split(","))), 1):
-        kid, colon, secret = part.partition(":")
-        if not colon or not secret:
-            raise ConfigError(
-                f"OMNIQ_SIGNING_KEYS: entry {number} is not `key-id:secret`; "
-                "write for example OMNIQ_SIGNING_KEYS=2026b:<new secret>,2026a:<old secret>"
-            )
-        pairs.append((kid, secret))
-    return tuple(pairs)
 
 
 def private_dir(base_dir: str | Path) -> Path:
