@@ -1,0 +1,1 @@
+"""The storage port's contract, held against every storage through both faces."""

@@ -1,0 +1,37 @@
+"""What every test may ask for, and how Hypothesis is run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from omniq.clock import ManualClock
+
+# The same examples everywhere and for ever: a failure in CI is a failure at every desk.
+settings.register_profile(
+    "ci",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+# New examples at each run, for whoever hunts: `HYPOTHESIS_PROFILE=hunt`, and
+# `--hypothesis-seed=N` to see one of its finds again.
+settings.register_profile("hunt", settings.get_profile("ci"), derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that moves only when the test says so."""
+    return ManualClock()
+
+
+@pytest.fixture
+def db_path(tmp_path: Path) -> Path:
+    """Where a test may keep a database of its own."""
+    return tmp_path / "tasks.db"
