@@ -10,7 +10,10 @@ from omniq.models.status import EventType, Status
 
 
 class Slot(Struct, frozen=True, array_like=True):
-    """Room for `limit` tasks of one lane from one queue."""
+    """Look for tasks of one lane in one queue.
+
+    `limit` is the room left in that lane: slots that name the same lane share it.
+    """
 
     queue: str
     lane: str

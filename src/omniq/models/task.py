@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from msgspec import UNSET, Struct, UnsetType, field
 
 from omniq.ids import uuid7
-from omniq.models.row import Unique
+from omniq.models.row import Dep, Unique
 
 Seconds = float | int | timedelta
 """A length of time at the public edge: seconds, or a timedelta."""
@@ -58,8 +58,8 @@ class Task(Struct, kw_only=True, eq=False):
     result_ttl: Seconds | UnsetType | None = UNSET
     """How long the result is kept once the task ended (None: as long as the task)."""
     unique: str | Unique | None = None
-    depends_on: tuple[str, ...] = ()
-    tags: tuple[str, ...] | UnsetType = UNSET
+    depends_on: Sequence[str | Dep] | str = ()
+    tags: Sequence[str] | UnsetType = UNSET
     metadata: dict[str, Any] | None = None
     worker: WorkerKind | UnsetType = UNSET
 
@@ -71,6 +71,25 @@ class Task(Struct, kw_only=True, eq=False):
 
     def __lt__(self, other: Task) -> bool:
         return self.id < other.id
+
+
+class EnqueueOptions(TypedDict, total=False):
+    """What `enqueue` takes besides the function and its arguments: the fields of `Task`."""
+
+    id: str
+    queue: str
+    priority: int
+    delay: Seconds | None
+    run_at: datetime | None
+    ttl: Seconds | None
+    timeout: Seconds | None
+    retries: int | RetryPolicy
+    result_ttl: Seconds | None
+    unique: str | Unique | None
+    depends_on: Sequence[str | Dep] | str
+    tags: Sequence[str]
+    metadata: dict[str, Any] | None
+    worker: WorkerKind
 
 
 class TaskBody(Struct, frozen=True, array_like=True):

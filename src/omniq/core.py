@@ -1,0 +1,455 @@
+"""The queue object: `AsyncOmniQ` from parts or a configuration, `AsyncTaskQueue` the shorthand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack, overload
+
+import msgspec
+
+from omniq.backend import Backend, create_storage
+from omniq.clock import SYSTEM_CLOCK, Clock
+from omniq.config import load_config
+from omniq.decorator import TaskFunction, set_default, unset_default
+from omniq.errors import ConfigError, NotStarted, ResultTimeout
+from omniq.handle import AsyncTaskHandle
+from omniq.ids import uuid7
+from omniq.models.config import OmniQConfig
+from omniq.models.filters import EventFilter, EventPage, QueueCount, TaskFilter
+from omniq.models.info import TaskInfo, TaskList
+from omniq.models.result import TaskResult
+from omniq.models.row import TaskRow
+from omniq.models.status import Status
+from omniq.models.task import EnqueueOptions, Task, WorkerKind
+from omniq.models.units import Applied, Insert, Move
+from omniq.models.worker import MinuteMetric, WorkerCard
+from omniq.queue import policy
+from omniq.queue.answers import not_found, refused, value_of
+from omniq.queue.batcher import Answer
+from omniq.queue.engine import Engine, task_from
+from omniq.queue.stores import Stores
+from omniq.queue.waiting import Ended
+from omniq.session import Session, manager_for
+from omniq.storage.base import BaseEventStorage, BaseResultStorage, BaseTaskQueue, Ear
+from omniq.workers import WorkerPool
+
+R = TypeVar("R")
+
+_CARD = msgspec.msgpack.Decoder(WorkerCard)
+_METRIC = msgspec.msgpack.Decoder(MinuteMetric)
+
+
+class AsyncOmniQ:
+    """A task queue with everything around it.
+
+    Built from a configuration (a struct, a mapping, a YAML file's path, the environment) or
+    from parts: a `backend`, or up to three storages. Options such as `storage_type`,
+    `worker_type` or `max_workers` overrule the configuration. Opens at first use; `async
+    with` or `close()` ends it, and so does the end of the event loop.
+    """
+
+    def __init__(
+        self,
+        config: OmniQConfig | Mapping[str, Any] | str | Path | None = None,
+        *,
+        backend: Backend | None = None,
+        task_queue: BaseTaskQueue | None = None,
+        result_storage: BaseResultStorage | None = None,
+        event_storage: BaseEventStorage | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        **options: Any,
+    ) -> None:
+        if backend is not None:
+            if task_queue is not None:
+                raise ConfigError("give backend= or task_queue=, not both")
+            task_queue = backend.storage
+        self.config = load_config(config, **options)
+        self.client = uuid7()
+        self.embedded = self.config.worker.embedded
+        """Whether enqueueing starts a worker in this process."""
+        self._clock = clock
+        self._parts = (task_queue, result_storage, event_storage)
+        self._made: Stores | None = None
+        self._engine: Engine | None = None
+        self._session: Session | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._worker: WorkerPool | None = None
+        self._starting: asyncio.Task[None] | None = None
+
+    # -- open and close ------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect to the places; again: no effect. Happens by itself at first use."""
+        session, loop = self._session, asyncio.get_running_loop()
+        if session is not None and session.loop is loop:
+            return
+        if session is not None:
+            if not session.loop.is_closed():
+                raise ConfigError(
+                    "this queue is open on another event loop: close() it there first, "
+                    "or use one queue object per loop"
+                )
+            self._forget()
+        if self._opening is None or self._opening.get_loop() is not loop:
+            self._opening = loop.create_task(self._open(), name="omniq-open")
+        await asyncio.shield(self._opening)
+
+    async def close(self, grace: float | None = None) -> None:
+        """Stop the embedded worker (`grace` seconds for what runs) and let go of the places."""
+        unset_default(self)
+        await self.stop_worker(grace)
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _open(self) -> None:
+        try:
+            stores = self._stores()
+            self._engine = Engine(
+                self.config, manager_for(self.config, stores), client=self.client, clock=self._clock
+            )
+            session = Session(self._engine, stores, left=lambda: self.close(0))
+            await session.open()
+            self._session = session
+            set_default(self)
+        finally:
+            self._opening = None
+
+    def _stores(self) -> Stores:
+        if self._made is None:
+            tasks, results, events = self._parts
+            config, clock = self.config, self._clock
+            if tasks is None:
+                where = config.task_queue or config.storage
+                tasks = create_storage(where, base_dir=config.base_dir, clock=clock)
+            if results is None and config.result_storage is not None:
+                where = config.result_storage
+                results = create_storage(where, base_dir=config.base_dir, clock=clock)
+            if events is None and config.event_storage is not None:
+                where = config.event_storage
+                events = create_storage(where, base_dir=config.base_dir, clock=clock)
+            self._made = Stores(tasks, results, events)
+        return self._made
+
+    def _forget(self) -> None:
+        """The loop we lived on was closed under us: start anew with fresh connections."""
+        assert self._made is not None
+        self._made = self._made.twin()
+        self._session = self._worker = self._starting = None
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _ready(self) -> Session:
+        session = self._session
+        if session is None or session.loop is not asyncio.get_running_loop():
+            await self.open()
+            session = self._session
+            assert session is not None
+        return session
+
+    # -- what workers need ---------------------------------------------------------------
+
+    @property
+    def engine(self) -> Engine:
+        """The rules; after `open`."""
+        if self._engine is None:
+            raise NotStarted("the queue is not open: `await queue.open()` or `async with queue:`")
+        return self._engine
+
+    @property
+    def stores(self) -> Stores:
+        """The places."""
+        return self._stores()
+
+    def settled(self, moves: list[Move]) -> None:
+        """A worker of this process settled these: whoever waits here is told first."""
+        if self._session is not None:
+            self._session.waiter.hint(moves)
+
+    async def start_worker(self) -> WorkerPool:
+        """Start the worker in this process; again: the one that runs."""
+        await self._ready()
+        if self._worker is None:
+            if self._starting is None:
+                self._starting = asyncio.create_task(self._start_worker(), name="omniq-start")
+            await asyncio.shield(self._starting)
+        assert self._worker is not None
+        return self._worker
+
+    async def _work(self) -> None:
+        """Whoever enqueues or waits here also works here, unless told otherwise."""
+        if self.embedded and self._worker is None:
+            await self.start_worker()
+
+    async def _start_worker(self) -> None:
+        try:
+            worker = WorkerPool.configured(self, self.config.worker, embedded=True)
+            await worker.start()
+            self._worker = worker
+        finally:
+            self._starting = None
+
+    async def stop_worker(self, grace: float | None = None) -> None:
+        """Stop the worker in this process, giving running tasks `grace` seconds."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            await worker.stop(grace)
+
+    # -- enqueue -------------------------------------------------------------------------
+
+    @overload
+    async def enqueue(
+        self,
+        func: TaskFunction[Any, Any, R] | Callable[..., Coroutine[Any, Any, R]],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[EnqueueOptions],
+    ) -> AsyncTaskHandle[R]: ...
+    @overload
+    async def enqueue(
+        self,
+        func: Callable[..., R],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[EnqueueOptions],
+    ) -> AsyncTaskHandle[R]: ...
+    @overload
+    async def enqueue(
+        self,
+        func: Task | str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[EnqueueOptions],
+    ) -> AsyncTaskHandle[Any]: ...
+    async def enqueue(
+        self,
+        func: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[EnqueueOptions],
+    ) -> AsyncTaskHandle[Any]:
+        """Store a task; once this returns it will be executed at least once.
+
+        `func` is a function (sync or async), a `@task`, the name workers know it by, or a
+        `Task`. Lengths of time are seconds or timedeltas. `priority`: larger runs sooner.
+        `ttl`: it expires if nobody has started it by then. `depends_on`: ids that must
+        succeed first. Raises InvalidTask, NotSerializable, DuplicateTask (a `unique` key
+        another task holds) before anything is stored.
+        """
+        task = task_from(func, args, kwargs, options)
+        session = await self._ready()
+        insert = session.engine.insert(task)
+        session.announce(insert.row.queue)
+        answer = await session.batcher.put(insert)
+        await self._work()
+        return self._handle(insert, answer)
+
+    async def enqueue_many(self, tasks: Iterable[Task]) -> list[AsyncTaskHandle[Any]]:
+        """Store many tasks in few trips; all are checked before the first is stored."""
+        session = await self._ready()
+        inserts = [session.engine.insert(task) for task in tasks]
+        for insert in inserts:
+            session.announce(insert.row.queue)
+        answers = await session.batcher.put_many(inserts)
+        await self._work()
+        return [self._handle(i, a) for i, a in zip(inserts, answers, strict=True)]
+
+    def _handle(self, insert: Insert, answer: Answer) -> AsyncTaskHandle[Any]:
+        if answer.applied is Applied.REFUSED:
+            raise refused(insert, answer)
+        return AsyncTaskHandle(insert.row.id, self)
+
+    # -- results -------------------------------------------------------------------------
+
+    async def get_result(self, id: str, timeout: float | None = None) -> Any:
+        """Wait until the task has ended, at most `timeout` seconds, and give its value.
+
+        Raises TaskFailed (with the remote error as data), TaskCancelled, TaskExpired,
+        TaskNotFound, ResultExpired, or ResultTimeout while it goes on.
+        """
+        session = await self._ready()
+        await self._work()
+        id = str.__str__(id)
+        return value_of(session.engine, id, await self._wait(session, id, timeout))
+
+    async def _wait(self, session: Session, id: str, timeout: float | None) -> Ended | None:
+        if timeout is None:
+            return await session.waiter.wait_for(id)
+        try:
+            async with asyncio.timeout(timeout):
+                return await session.waiter.wait_for(id)
+        except TimeoutError:
+            message = f"task {id} has not ended within {timeout:g} s; it goes on"
+            raise ResultTimeout(message, task_id=id) from None
+
+    async def results(self, ids: Iterable[str]) -> AsyncIterator[TaskResult]:
+        """Results in the order in which the tasks end; failures are told, not raised."""
+        session = await self._ready()
+        await self._work()
+        waits = [self._named(session, str.__str__(id)) for id in dict.fromkeys(ids)]
+        for next_one in asyncio.as_completed(waits):
+            id, ended = await next_one
+            if ended is None:
+                raise not_found(id)
+            yield session.engine.result(ended.row, ended.result)
+
+    async def _named(self, session: Session, id: str) -> tuple[str, Ended | None]:
+        return id, await session.waiter.wait_for(id)
+
+    async def result(self, id: str) -> TaskResult:
+        """How a task stands now; does not wait. Raises TaskNotFound."""
+        session = await self._ready()
+        row = await self._row(session, id)
+        return session.engine.result(row, (await session.stores.read_results([row])).get(row.id))
+
+    # -- looking -------------------------------------------------------------------------
+
+    async def info(self, id: str) -> TaskInfo:
+        """Everything about one task, opened as far as is safe. Raises TaskNotFound."""
+        session = await self._ready()
+        row = await self._row(session, id)
+        return session.engine.info(row, (await session.stores.read_results([row])).get(row.id))
+
+    async def find(
+        self, filter: TaskFilter | None = None, *, limit: int = 50, cursor: str | None = None
+    ) -> TaskList:
+        """A page of tasks, newest first unless the filter says otherwise."""
+        session = await self._ready()
+        page = await session.stores.tasks.find_tasks(
+            filter or TaskFilter(), limit=limit, cursor=cursor
+        )
+        return TaskList(page.rows, page.cursor)
+
+    async def counts(self) -> list[QueueCount]:
+        """Tasks by queue and status."""
+        return await (await self._ready()).stores.tasks.count_tasks()
+
+    async def events(
+        self, filter: EventFilter | None = None, *, after: str | None = None, limit: int = 100
+    ) -> EventPage:
+        """A page of events; `after` is the cursor of the page before."""
+        session = await self._ready()
+        return await session.stores.read_events(filter or EventFilter(), after=after, limit=limit)
+
+    async def workers(self) -> list[WorkerCard]:
+        """The workers that live, or have died a short while ago."""
+        docs = await (await self._ready()).stores.tasks.get_docs("worker")
+        return [_CARD.decode(doc.value) for doc in docs]
+
+    async def metrics(self, minutes: int = 60) -> list[MinuteMetric]:
+        """What workers did in the last `minutes`: one entry per minute and worker, newest last."""
+        session = await self._ready()
+        start = self._clock.now() - minutes * 60_000
+        after, found = f"{start - start % 60_000:015d}", []
+        while True:
+            docs = await session.stores.tasks.get_docs("metric", after=after)
+            found += [_METRIC.decode(doc.value) for doc in docs]
+            if len(docs) < 1000:
+                return found
+            after = docs[-1].key
+
+    def listen(self, topics: Iterable[str]) -> Ear:
+        """Listen for changes: `tasks`, `events`, `queue:NAME`, `docs:KIND`. After `open`."""
+        return self.stores.tasks.listen(topics)
+
+    def describe(self) -> str:
+        """Where tasks are kept, in words for people."""
+        return "; ".join(place.describe() for place in self.stores.places)
+
+    # -- acting --------------------------------------------------------------------------
+
+    async def cancel(self, id: str, *, actor: str = "") -> bool:
+        """Cancel a task: at once if it has not started, else its worker is asked to stop it.
+
+        False if it has already ended. `actor` is who asked, for the event log. Raises
+        TaskNotFound.
+        """
+        session = await self._ready()
+        row = await self._row(session, id)
+        rules = session.engine.rules
+        move = policy.cancel(row.id, self._clock.now(), rules, queue=row.queue, name=row.name)
+        answer = await session.batcher.put(move)
+        done = answer.applied in (Applied.APPLIED, Applied.CANCEL_ASKED)
+        if done and actor:
+            self._tell(session, row, "cancel", actor)
+        return done
+
+    async def retry(self, id: str, *, actor: str = "") -> bool:
+        """Run an ended task once more from the start, or a scheduled one now.
+
+        False if it waits or runs, or its unique key is held by another. Raises TaskNotFound.
+        """
+        session = await self._ready()
+        row = await self._row(session, id)
+        if not row.status.final and row.status is not Status.SCHEDULED:
+            return False
+        answer = await session.batcher.put(policy.replay(row, self._clock.now()))
+        if answer.applied is not Applied.APPLIED:
+            return False
+        self._tell(session, row, "retry", actor)
+        await self._work()
+        return True
+
+    async def delete(self, id: str, *, actor: str = "") -> bool:
+        """Forget an ended task and its result. False if it has not ended. Raises TaskNotFound."""
+        session = await self._ready()
+        row = await self._row(session, id)
+        if not row.status.final:
+            return False
+        now = self._clock.now()
+        move = Move(id=row.id, expect=(row.status,), patch={"keep_until": now})
+        if (await session.batcher.put(move)).applied is not Applied.APPLIED:
+            return False
+        self._tell(session, row, "delete", actor)
+        return True
+
+    async def _row(self, session: Session, id: str) -> TaskRow:
+        rows = await session.stores.tasks.get_tasks([str.__str__(id)])
+        if not rows:
+            raise not_found(str.__str__(id))
+        return rows[0]
+
+    def _tell(self, session: Session, row: TaskRow, what: str, actor: str) -> None:
+        """Leave an event about what somebody did by hand; it rides with the next trip."""
+        event = policy.action(row, what, actor, self._clock.now(), session.engine.rules)
+        if event.events:
+            session.batcher.put_later(event)
+            session.batcher.start()
+
+
+class AsyncTaskQueue(AsyncOmniQ):
+    """The shorthand: a queue from a few options.
+
+    `storage_type` or `storage_url` say where tasks are kept, `worker_type` which lane runs
+    tasks that name none, `max_workers` how many run at once in it.
+    """
+
+    def __init__(
+        self,
+        storage_type: str | None = None,
+        worker_type: WorkerKind | None = None,
+        max_workers: int | None = None,
+        *,
+        storage_url: str | None = None,
+        **options: Any,
+    ) -> None:
+        named: dict[str, Any] = {
+            "storage_type": storage_type,
+            "storage_url": storage_url,
+            "worker_type": worker_type,
+            "max_workers": max_workers,
+        }
+        super().__init__(**{k: v for k, v in named.items() if v is not None}, **options)

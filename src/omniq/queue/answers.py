@@ -1,0 +1,69 @@
+"""What callers are told: values, or errors that say what became of a task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omniq.errors import (
+    DuplicateTask,
+    InvalidTask,
+    OmniQError,
+    ResultExpired,
+    TaskCancelled,
+    TaskExpired,
+    TaskFailed,
+    TaskNotFound,
+)
+from omniq.models.status import Status
+from omniq.models.units import Insert
+from omniq.queue import policy
+from omniq.queue.batcher import Answer
+from omniq.queue.engine import Engine
+from omniq.queue.waiting import Ended
+
+
+def value_of(engine: Engine, id: str, ended: Ended | None) -> Any:
+    """The value of an ended task, or the error that tells how it ended."""
+    if ended is None:
+        raise not_found(id)
+    row, result = ended
+    if row.status is Status.CANCELLED:
+        raise TaskCancelled(f"task {id} was cancelled", task_id=id)
+    if row.status is Status.EXPIRED:
+        raise TaskExpired(f"task {id} expired before any worker started it", task_id=id)
+    if row.status is Status.FAILED:
+        last = policy.errors_of(row)[-1]
+        raise TaskFailed(
+            id,
+            type=last.type,
+            remote_message=last.message,
+            remote_traceback=last.traceback,
+            attempts=max(row.attempt, 1),
+        )
+    if result is None:
+        raise ResultExpired(f"task {id} succeeded, but its result is past its TTL", task_id=id)
+    return engine.value(row, result)
+
+
+def not_found(id: str) -> TaskNotFound:
+    """Nobody has heard of this id."""
+    return TaskNotFound(
+        f"no task has the id {id!r}: it was never enqueued here, or its retention is over",
+        task_id=id,
+    )
+
+
+def refused(insert: Insert, answer: Answer) -> OmniQError:
+    """Why a task was not stored."""
+    unique = insert.row.unique
+    if answer.holder is not None and unique is not None:
+        return DuplicateTask(
+            f"unique key {unique.key!r} is held by task {answer.holder}, which has not ended: "
+            "wait for it, cancel it, or leave unique= out",
+            key=unique.key,
+            holder=answer.holder,
+        )
+    return InvalidTask(
+        f"depends_on: no task has the id {', '.join(answer.missing)}: enqueue parents first, "
+        "or say what a missing one counts as with Dep(id, missing='done')"
+    )

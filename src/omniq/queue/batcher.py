@@ -1,0 +1,151 @@
+"""Group commit: one trip for everything that came while the last trip was under way.
+
+There is no timer. An idle batcher sends at once, so a lone caller pays nothing; under load
+batches grow by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+from omniq.models.units import Applied, Insert, Move, PutResult, Receipt, Unit
+
+Send = Callable[[list[Unit]], Awaitable[Receipt]]
+
+
+class Answer(NamedTuple):
+    """What became of one unit."""
+
+    applied: Applied
+    holder: str | None = None
+    """The task that holds the unique key."""
+    missing: tuple[str, ...] = ()
+    """Parents that do not exist."""
+
+
+class Batcher:
+    """Mixes the units of many callers into few batches, each caller told of its own.
+
+    A batch holds at most `max_units` and one unit per row id. With `max_backlog` units in
+    line, callers wait for room. Belongs to the event loop it is used on.
+    """
+
+    def __init__(self, send: Send, *, max_units: int = 500, max_backlog: int = 20_000) -> None:
+        self._send = send
+        self._max_units, self._max_backlog = max_units, max_backlog
+        self._line: deque[tuple[Unit, asyncio.Future[Answer] | None]] = deque()
+        self._drain: asyncio.Task[None] | None = None
+        self._room: deque[asyncio.Future[None]] = deque()
+
+    async def put(self, unit: Unit) -> Answer:
+        """Send one unit with the next batch."""
+        if len(self._line) >= self._max_backlog:
+            await self._wait_for_room()
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._line.append((unit, future))
+        self.start()
+        return await future
+
+    async def put_many(self, units: Sequence[Unit]) -> list[Answer]:
+        """Send units in order, together where they fit into one batch."""
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Answer]] = []
+        for unit in units:
+            if len(self._line) >= self._max_backlog:
+                self.start()
+                await self._wait_for_room()
+            futures.append(loop.create_future())
+            self._line.append((unit, futures[-1]))
+        self.start()
+        return await asyncio.gather(*futures)
+
+    def put_later(self, unit: Unit) -> None:
+        """Let one unit ride with the next batch; nobody waits for its answer."""
+        self._line.append((unit, None))
+
+    async def flush(self) -> None:
+        """Wait until everything in line was sent."""
+        if self._line:
+            self.start()
+        if self._drain is not None:
+            await asyncio.wait([self._drain])
+
+    def start(self) -> None:
+        """Send what is in line."""
+        if self._drain is None:
+            self._drain = asyncio.get_running_loop().create_task(self._run(), name="omniq-batcher")
+
+    async def _run(self) -> None:
+        try:
+            while self._line:
+                batch = self._take()
+                try:
+                    receipt = await self._send([unit for unit, _ in batch])
+                except BaseException as error:
+                    _fail(batch, error)
+                    if not isinstance(error, Exception):
+                        raise
+                else:
+                    _answer(batch, receipt)
+                while self._room and len(self._line) < self._max_backlog:
+                    room = self._room.popleft()
+                    if not room.done():
+                        room.set_result(None)
+        finally:
+            self._drain = None
+            _fail(self._line, asyncio.CancelledError())
+            self._line.clear()
+
+    def _take(self) -> list[tuple[Unit, asyncio.Future[Answer] | None]]:
+        batch: list[tuple[Unit, asyncio.Future[Answer] | None]] = []
+        ids: set[str] = set()
+        while self._line and len(batch) < self._max_units:
+            id = _row_id(self._line[0][0])
+            if id is not None:
+                if id in ids:
+                    break
+                ids.add(id)
+            batch.append(self._line.popleft())
+        return batch
+
+    async def _wait_for_room(self) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._room.append(future)
+        await future
+
+
+def _row_id(unit: Unit) -> str | None:
+    if isinstance(unit, Insert):
+        return unit.row.id
+    if isinstance(unit, Move | PutResult):
+        return unit.id
+    return None
+
+
+def _answer(batch: list[tuple[Unit, asyncio.Future[Answer] | None]], receipt: Receipt) -> None:
+    taken, missing = receipt.taken, receipt.missing
+    plain = not taken and not missing
+    for n, (_, future) in enumerate(batch):
+        if future is not None and not future.done():
+            if plain:
+                future.set_result(Answer(receipt.outcome[n]))
+            else:
+                future.set_result(Answer(receipt.outcome[n], taken.get(n), missing.get(n, ())))
+
+
+def _fail(
+    batch: (
+        Sequence[tuple[Unit, asyncio.Future[Answer] | None]]
+        | deque[tuple[Unit, asyncio.Future[Answer] | None]]
+    ),
+    error: BaseException,
+) -> None:
+    for _, future in batch:
+        if future is not None and not future.done():
+            if isinstance(error, asyncio.CancelledError):
+                future.cancel()
+            else:
+                future.set_exception(error)

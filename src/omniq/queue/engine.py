@@ -1,0 +1,327 @@
+"""Between what people say and what is stored: tasks become units, rows become calls and results.
+
+Pure work on values: no storage is touched here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from omniq.clock import SYSTEM_CLOCK, Clock
+from omniq.errors import InvalidTask, UnknownOption
+from omniq.events.gate import EventGate
+from omniq.ids import check_name, is_task_id
+from omniq.models.config import OmniQConfig
+from omniq.models.event import TaskEvent
+from omniq.models.info import Shown, TaskInfo
+from omniq.models.outcome import Outcome
+from omniq.models.result import TaskResult
+from omniq.models.row import Dep, Ms, ResultRow, TaskRow, Unique
+from omniq.models.status import EventType, Status
+from omniq.models.task import (
+    EnqueueOptions,
+    RetryPolicy,
+    Seconds,
+    Task,
+    TaskBody,
+    WorkerKind,
+)
+from omniq.models.units import Insert, Move
+from omniq.queue import policy
+from omniq.queue.options import TaskOptions
+from omniq.serialization import FUNCTIONS, Binding, FunctionRegistry, Ref, SerializationManager
+
+_encode = msgspec.msgpack.encode
+_decode = msgspec.msgpack.decode
+_BODY = msgspec.msgpack.Decoder(TaskBody)
+_NO_OPTIONS = TaskOptions()
+_MAX_PRIORITY = 32_767
+
+
+class Loaded(Struct, frozen=True):
+    """A call ready to be made."""
+
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    is_async: bool
+
+
+class Engine:
+    """Knows the configuration, the serializers and the functions; `client` is this process."""
+
+    def __init__(
+        self,
+        config: OmniQConfig,
+        manager: SerializationManager,
+        *,
+        client: str,
+        registry: FunctionRegistry = FUNCTIONS,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.config, self.manager, self.registry = config, manager, registry
+        self.client, self.clock = client, clock
+        self.events = EventGate(config.events.level, config.events.retention)
+        defaults = config.tasks
+        self.rules = policy.Rules(
+            events=self.events,
+            retry=RetryPolicy(retries=defaults.retries, delay=defaults.retry_delay),
+            history=round(config.retention.history * 1000),
+            dead=round(config.retention.dead * 1000),
+            max_losses=config.worker.max_losses,
+        )
+        self._names: set[str] = set()
+
+    # -- from a task to its insert -------------------------------------------------------
+
+    def insert(self, task: Task) -> Insert:
+        """The unit that stores a task; raises InvalidTask and SerializationError."""
+        if not is_task_id(task.id):
+            raise InvalidTask(
+                f"id {task.id!r} is not a uuid7: leave it out, or make one with omniq.ids.uuid7()"
+            )
+        ref = self.registry.refer(task.func)
+        own = ref.options if isinstance(ref.options, TaskOptions) else _NO_OPTIONS
+        defaults = self.config.tasks
+        queue = self._name(_first(task.queue, own.queue, defaults.queue))
+        now = self.clock.now()
+        run_at = self._run_at(task, now)
+        ttl = _seconds(_first(task.ttl, own.ttl, defaults.ttl), "ttl")
+        args = tuple(task.args)
+        payload = self.manager.encode_call(
+            args, task.kwargs, Binding(self.config.namespace, queue, task.id, "args", ref.name), ref
+        )
+        body = TaskBody(
+            payload,
+            _positive(_seconds(_first(task.timeout, own.timeout, defaults.timeout), "timeout")),
+            self._retry(task, own),
+            _seconds(_first(task.result_ttl, own.result_ttl, defaults.result_ttl), "result_ttl"),
+            task.metadata,
+        )
+        row = TaskRow(
+            id=task.id,
+            queue=queue,
+            lane=self._lane(task, own, ref),
+            name=ref.name,
+            status=Status.READY,
+            priority=_priority(_first(task.priority, own.priority, defaults.priority)),
+            run_at=run_at,
+            created_at=now,
+            expires_at=None if ttl is None else now + round(ttl * 1000),
+            unique=_unique(task.unique),
+            tags=tuple(_first(task.tags, own.tags, ())),
+            reply=self.client,
+            body=_encode(body),
+            preview=self.manager.preview(args, task.kwargs),
+        )
+        return Insert(row, _deps(task), self._enqueued(row, now))
+
+    def _enqueued(self, row: TaskRow, now: Ms) -> tuple[TaskEvent, ...]:
+        type = EventType.SCHEDULED if row.run_at > now else EventType.ENQUEUED
+        if EventType.ENQUEUED not in self.events:
+            return ()
+        event = TaskEvent(
+            task=row.id,
+            at=now,
+            type=type,
+            queue=row.queue,
+            name=row.name,
+            keep_until=now + self.events.retention,
+        )
+        return (event,)
+
+    def _name(self, queue: str) -> str:
+        if queue not in self._names:
+            check_name(queue)
+            self._names.add(queue)
+        return queue
+
+    def _run_at(self, task: Task, now: Ms) -> Ms:
+        if task.delay is None and task.run_at is None:
+            return now
+        if task.run_at is not None:
+            if task.delay is not None:
+                raise InvalidTask("a task takes delay= or run_at=, not both")
+            if task.run_at.tzinfo is None:
+                raise InvalidTask(
+                    f"run_at={task.run_at!r} has no time zone: write "
+                    "datetime(..., tzinfo=UTC), or use delay= in seconds"
+                )
+            return round(task.run_at.timestamp() * 1000)
+        return now + round((_seconds(task.delay, "delay") or 0) * 1000)
+
+    def _lane(self, task: Task, own: TaskOptions, ref: Ref) -> WorkerKind:
+        lane: WorkerKind | None = _first(task.worker, own.worker, self.config.worker.default)
+        if lane is None:
+            return "async" if is_async(ref.func) else "thread"
+        return lane
+
+    def _retry(self, task: Task, own: TaskOptions) -> RetryPolicy | None:
+        if task.retries is UNSET:
+            return own.retry_policy(self.rules.retry)
+        if isinstance(task.retries, RetryPolicy):
+            return task.retries
+        if task.retries < 0:
+            raise InvalidTask(f"retries={task.retries}: write 0 for no retry, or more")
+        base = own.retry_policy(self.rules.retry) or self.rules.retry
+        return msgspec.structs.replace(base, retries=task.retries)
+
+    # -- from a row to its call, and back ------------------------------------------------
+
+    def body(self, row: TaskRow) -> TaskBody:
+        """Open a row's body."""
+        return _BODY.decode(row.body)
+
+    def load(self, row: TaskRow, payload: bytes) -> Loaded:
+        """The function and its arguments; raises FunctionNotFound and SerializationError."""
+        binding = Binding(self.config.namespace, row.queue, row.id, "args", row.name)
+        call = self.manager.decode_call(payload, binding)
+        func = call.func or self.registry.resolve(row.name, signed=call.signed)
+        return Loaded(func, call.args, call.kwargs, is_async(func))
+
+    def dump(self, row: TaskRow, value: Any) -> bytes:
+        """Encode a result for the epoch it was made in."""
+        return self.manager.encode_value(value, self._result_binding(row))
+
+    def settle(self, row: TaskRow, body: TaskBody, outcome: Outcome) -> Move:
+        return policy.settle(row, body, outcome, self.clock.now(), self.rules)
+
+    # -- from rows to answers ------------------------------------------------------------
+
+    def value(self, row: TaskRow, result: ResultRow) -> Any:
+        """Decode a result."""
+        return self.manager.decode_value(result.value, self._result_binding(row))
+
+    def result(self, row: TaskRow, result: ResultRow | None) -> TaskResult:
+        """What a row says about its result."""
+        errors = policy.errors_of(row)
+        success = row.status is Status.SUCCEEDED and result is not None
+        return TaskResult(
+            id=row.id,
+            status=row.status.result,
+            value=self.value(row, result) if success and result is not None else None,
+            error=errors[-1] if errors and row.status is Status.FAILED else None,
+            enqueued_at=_datetime(row.created_at),
+            started_at=_datetime(row.started_at),
+            finished_at=_datetime(row.finished_at),
+            expires_at=_datetime(result.until) if result else None,
+            attempt=row.attempt,
+            worker=row.owner,
+            progress=_decode(row.progress) if row.progress else None,
+        )
+
+    def info(self, row: TaskRow, result: ResultRow | None) -> TaskInfo:
+        """Everything about a row, opened as far as is safe to look at."""
+        body = self.body(row)
+        shown: Shown | None = None
+        if result is not None:
+            shown = self.manager.show(result.value, field="result")
+        return TaskInfo(
+            row=row,
+            arguments=self.manager.show(body.payload, field="args"),
+            result=shown,
+            errors=tuple(policy.errors_of(row)),
+            metadata=body.metadata or {},
+            timeout=body.timeout,
+            retry=body.retry or self.rules.retry,
+            progress=_decode(row.progress) if row.progress else None,
+        )
+
+    def _result_binding(self, row: TaskRow) -> Binding:
+        namespace = self.config.namespace
+        return Binding(namespace, row.queue, row.id, "result", row.name, row.epoch)
+
+
+def is_async(func: object) -> bool:
+    """Whether calling `func` gives a coroutine."""
+    code = getattr(func, "__code__", None)
+    if code is not None and code.co_flags & inspect.CO_COROUTINE:
+        return True
+    func = inspect.unwrap(func) if callable(func) else func
+    while hasattr(func, "func"):  # functools.partial
+        func = func.func
+    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(
+        getattr(func, "__call__", None)  # noqa: B004 - an object whose call is a coroutine
+    )
+
+
+def _first(*choices: Any) -> Any:
+    for choice in choices:
+        if choice is not UNSET:
+            return choice
+    return None
+
+
+def _seconds(value: Seconds | UnsetType | None, what: str) -> float | None:
+    if value is None or isinstance(value, UnsetType):
+        return None
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise InvalidTask(f"{what}={value!r}: give seconds or a timedelta")
+    if not 0 <= seconds < 3.2e9:  # also refuses NaN
+        raise InvalidTask(f"{what}={value!r}: it cannot be negative or further than a century")
+    return float(seconds)
+
+
+def _positive(timeout: float | None) -> float | None:
+    if timeout == 0:
+        raise InvalidTask("timeout=0: a task needs some time; leave it out for no limit")
+    return timeout
+
+
+def _priority(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _MAX_PRIORITY:
+        raise InvalidTask(
+            f"priority={value!r}: an integer from -{_MAX_PRIORITY} to {_MAX_PRIORITY}, "
+            "larger runs sooner"
+        )
+    return value
+
+
+def _unique(value: str | Unique | None) -> Unique | None:
+    if value is None or isinstance(value, Unique):
+        return value
+    if not value:
+        raise InvalidTask("unique='' is no key: give the text that may exist only once")
+    return Unique(value)
+
+
+def _deps(task: Task) -> tuple[Dep, ...]:
+    wanted: Any = task.depends_on
+    if isinstance(wanted, str | Dep):
+        wanted = (wanted,)
+    return tuple(dep if isinstance(dep, Dep) else Dep(str(dep)) for dep in wanted)
+
+
+def _datetime(ms: Ms | None) -> datetime | None:
+    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def task_from(
+    func: Any, args: Any, kwargs: Mapping[str, Any] | None, options: Mapping[str, Any]
+) -> Task:
+    """A Task from the arguments of `enqueue`, with errors that say what was meant."""
+    if isinstance(func, Task):
+        if args or kwargs or options:
+            raise InvalidTask("enqueue(Task(...)) takes nothing besides: set it on the Task")
+        return func
+    if not isinstance(args, tuple | list):
+        raise InvalidTask(
+            f"args must be a tuple, not {type(args).__name__}: for a single argument write "
+            "enqueue(f, args=(value,))"
+        )
+    try:
+        return Task(func=func, args=tuple(args), kwargs=kwargs or {}, **options)
+    except TypeError:
+        for name in options:
+            if name not in EnqueueOptions.__annotations__:
+                raise UnknownOption(
+                    name, EnqueueOptions.__annotations__, where="enqueue()"
+                ) from None
+        raise

@@ -1,0 +1,42 @@
+"""Takes away what is past its time. Any process may run one; sweeping twice does no harm."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from contextlib import suppress
+
+from omniq.errors import StorageError
+from omniq.queue.stores import Stores
+
+log = logging.getLogger("omniq.queue")
+
+
+class Janitor:
+    """Sweeps the stores every `interval` seconds, at once again while there is more."""
+
+    def __init__(self, stores: Stores, *, interval: float = 30.0, limit: int = 1000) -> None:
+        self._stores, self._interval, self._limit = stores, interval, limit
+        self._loop: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        if self._loop is None:
+            self._loop = asyncio.create_task(self._run(), name="omniq-janitor")
+
+    async def stop(self) -> None:
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.cancel()
+            with suppress(asyncio.CancelledError):
+                await loop
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval * random.uniform(0.75, 1.25))
+            try:
+                full = True
+                while full:
+                    full = await self._stores.sweep(self._limit) >= self._limit
+            except StorageError as error:
+                log.warning("sweep failed, tried again in %.0f s: %s", self._interval, error)

@@ -1,0 +1,134 @@
+"""Waiting for results: one loop per process, woken by the place, all open ids in few reads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from omniq.errors import StorageError
+from omniq.models.row import ResultRow, TaskRow
+from omniq.models.status import Status
+from omniq.models.units import Move
+from omniq.queue.stores import Stores
+from omniq.storage.base import Ear
+
+log = logging.getLogger("omniq.queue")
+
+CHUNK = 200
+POLL = 1.0
+"""Seconds after which open ids are read even if nobody woke us (a push may get lost)."""
+
+
+class Ended(NamedTuple):
+    """A final row, and the result that counts if there is one."""
+
+    row: TaskRow
+    result: ResultRow | None
+
+
+class Waiter:
+    """Resolves a future per waiting caller with how its task ended; None: no such task.
+
+    Tasks of this client signal its inbox; for tasks of others any change wakes the loop.
+    Of many open ids the oldest are read at every wake-up, the rest at every poll: tasks end
+    roughly in the order of their ids.
+    """
+
+    def __init__(self, stores: Stores, client: str) -> None:
+        self._stores, self._client, self._inbox = stores, client, f"inbox:{client}"
+        self._open: dict[str, list[asyncio.Future[Ended | None]]] = {}
+        self._fresh = asyncio.Event()
+        self._hints: set[str] = set()
+        self._loop: asyncio.Task[None] | None = None
+
+    def wait_for(self, id: str) -> asyncio.Future[Ended | None]:
+        """A future of how the task ended; None: no such task."""
+        future: asyncio.Future[Ended | None] = asyncio.get_running_loop().create_future()
+        self._open.setdefault(id, []).append(future)
+        self._hints.add(id)
+        self._fresh.set()
+        if self._loop is None:
+            self._loop = asyncio.create_task(self._run(), name="omniq-waiter")
+        return future
+
+    def hint(self, moves: Iterable[Move]) -> None:
+        """This process settled these: read them first."""
+        if self._open:
+            ended = [m.id for m in moves if m.to is not None and m.to.final and m.id in self._open]
+            if ended:
+                self._hints.update(ended)
+                self._fresh.set()
+
+    async def stop(self) -> None:
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.cancel()
+            await asyncio.wait([loop])
+        for futures in self._open.values():
+            for future in futures:
+                future.cancel()
+        self._open.clear()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._open:
+                self._fresh.clear()
+                await self._fresh.wait()
+            async with self._stores.tasks.listen({self._inbox}) as ear:
+                listening = asyncio.create_task(self._listen(ear))
+                try:
+                    next_poll = loop.time() + POLL
+                    while self._open:
+                        self._fresh.clear()
+                        hints, self._hints = self._hints, set()
+                        full = loop.time() >= next_poll
+                        if full:
+                            next_poll = loop.time() + POLL
+                        if await self._read(hints, full=full):
+                            ear.add("tasks")
+                        if not self._open:
+                            break
+                        try:
+                            async with asyncio.timeout_at(next_poll):
+                                await self._fresh.wait()
+                        except TimeoutError:
+                            pass
+                finally:
+                    listening.cancel()
+
+    async def _listen(self, ear: Ear) -> None:
+        while True:
+            await ear.wait()
+            self._fresh.set()
+
+    async def _read(self, hints: set[str], *, full: bool) -> bool:
+        """Resolve what has ended; whether some open task is another client's."""
+        foreign = False
+        for id in [id for id, futures in self._open.items() if all(f.done() for f in futures)]:
+            del self._open[id]  # whoever waited gave up
+        ids = sorted(self._open)
+        if not full:
+            ids = sorted(hints.intersection(ids)) + [i for i in ids[:CHUNK] if i not in hints]
+        for start in range(0, len(ids), CHUNK):
+            chunk = ids[start : start + CHUNK]
+            try:
+                rows = await self._stores.tasks.get_tasks(chunk)
+                done = [row for row in rows if row.status is Status.SUCCEEDED]
+                results = await self._stores.read_results(done) if done else {}
+            except StorageError as error:
+                log.warning("reading results failed, tried again in %.0f s: %s", POLL, error)
+                return foreign
+            found = {row.id: row for row in rows}
+            for id in chunk:
+                row = found.get(id)
+                if row is None or row.status.final:
+                    ended = None if row is None else Ended(row, results.get(id))
+                    for future in self._open.pop(id, ()):
+                        if not future.done():
+                            future.set_result(ended)
+                elif row.reply != self._client:
+                    foreign = True
+        return foreign

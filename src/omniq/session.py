@@ -1,0 +1,98 @@
+"""What an open queue holds: the parts that belong to one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import cache
+from typing import TYPE_CHECKING
+
+from omniq.errors import StorageError
+from omniq.models.config import OmniQConfig
+from omniq.models.units import PutDoc
+from omniq.queue.batcher import Batcher
+from omniq.queue.engine import Engine
+from omniq.queue.janitor import Janitor
+from omniq.queue.stores import Stores
+from omniq.queue.waiting import Waiter
+from omniq.serialization import KeyRing, SerializationManager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+log = logging.getLogger("omniq.queue")
+
+QUEUE = "queue"
+
+
+class Session:
+    """Stores, batcher, waiter and janitor, opened and closed together.
+
+    `left` is called when the loop shuts down (`asyncio.run` ends) although nobody closed
+    the queue: programs need not call `close()`.
+    """
+
+    def __init__(
+        self, engine: Engine, stores: Stores, *, left: Callable[[], Coroutine[None, None, None]]
+    ) -> None:
+        self.engine, self.stores = engine, stores
+        self.loop = asyncio.get_running_loop()
+        self.batcher = Batcher(stores.apply)
+        self.waiter = Waiter(stores, engine.client)
+        self.janitor = Janitor(stores)
+        self._queues: set[str] = set()
+        self._left = left
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        await self.stores.open()
+        self.janitor.start()
+        self._keeper = asyncio.create_task(self._keep(), name="omniq-keeper")
+
+    async def close(self) -> None:
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None and keeper is not asyncio.current_task():
+            keeper.cancel()
+        await self.waiter.stop()
+        await self.janitor.stop()
+        try:
+            await self.batcher.flush()
+        except StorageError as error:
+            log.warning("closing: %s", error)
+        await self.stores.close()
+
+    def announce(self, queue: str) -> None:
+        """Leave the queue's name in the store, once, for workers that serve every queue."""
+        if queue not in self._queues:
+            self._queues.add(queue)
+            self.batcher.put_later(PutDoc(kind=QUEUE, key=queue, value=b"", expect=0))
+
+    async def _keep(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if self._keeper is not None:  # not by close(): the loop itself shuts down
+                await self._left()
+            raise
+
+
+def manager_for(config: OmniQConfig, stores: Stores) -> SerializationManager:
+    """The serializers with the keys that fit the places.
+
+    Configured keys win. Places of this machine share a key file in the base directory, a
+    memory place a key that ends with the process; others get no key, and so no dill.
+    """
+    limit = config.tasks.max_payload
+    if config.signing_keys:
+        return SerializationManager(KeyRing.from_setting(config.signing_keys), limit=limit)
+    capabilities = [place.capabilities for place in stores.places]
+    if all(c.durability == "none" for c in capabilities):
+        return SerializationManager(_process_keys(), limit=limit)
+    if all(c.local for c in capabilities):
+        return SerializationManager(KeyRing.local(config.base_dir), limit=limit)
+    return SerializationManager(None, limit=limit)
+
+
+@cache
+def _process_keys() -> KeyRing:
+    return KeyRing.ephemeral()

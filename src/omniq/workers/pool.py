@@ -1,0 +1,294 @@
+"""The worker pool: lanes, the pump that feeds them, and the heartbeat that keeps the lease."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import msgspec
+
+from omniq.errors import ConfigError, StorageError
+from omniq.ids import uuid7
+from omniq.models.event import TaskEvent
+from omniq.models.filters import Held, HeldTask
+from omniq.models.status import EventType
+from omniq.models.units import Move, PutDoc, PutEvents, Unit
+from omniq.models.worker import WorkerCard
+from omniq.queue.engine import Engine
+from omniq.queue.stores import Stores
+from omniq.workers import identity, queues
+from omniq.workers.base import Lane
+from omniq.workers.heartbeat import Heartbeat
+from omniq.workers.pump import Pump
+from omniq.workers.queues import QueueNames
+
+log = logging.getLogger("omniq.worker")
+
+CARD = "worker"
+CARD_EVERY = 2.0
+"""Seconds between two cards; what a dashboard shows of a worker is at most so old."""
+_encode = msgspec.msgpack.encode
+_CARD = msgspec.msgpack.Decoder(WorkerCard)
+
+
+class Pool:
+    """Runs tasks in its lanes until stopped.
+
+    `lanes` maps the lane a task asks for to the lane that runs it. A stop has stages: no
+    more claims; running tasks may end within the grace; the rest is cancelled and given
+    back without costing an attempt.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        stores: Stores,
+        *,
+        lanes: Mapping[str, Lane],
+        served: Sequence[str] | Mapping[str, int] | None = None,
+        embedded: bool = False,
+        settled: Callable[[list[Move]], None] = lambda moves: None,
+        limit: int | None = None,
+    ) -> None:
+        if not lanes:
+            raise ConfigError("a worker needs at least one lane")
+        self.id = uuid7()
+        self._engine, self._stores, self._lanes = engine, stores, dict(lanes)
+        self._embedded = embedded
+        self._names = QueueNames(served)
+        self._lease = engine.config.worker.lease
+        self._settled, self._limit = settled, limit
+        self._tasks: list[asyncio.Task[None]] = []
+        self._doubtful: dict[str, str] = {}
+        self._started_at = 0
+        self._pump: Pump | None = None
+        self._beat: Heartbeat | None = None
+
+    @property
+    def running(self) -> int:
+        """How many tasks run now."""
+        return len(self._pump.running) if self._pump else 0
+
+    async def start(self) -> None:
+        """Begin to claim and run. Returns once the worker is known to the store."""
+        loop = asyncio.get_running_loop()
+        self._started_at = self._engine.clock.now()
+        self._beat = Heartbeat(
+            self._stores,
+            self.id,
+            lease=self._lease,
+            held=self._held,
+            heard=lambda held: _tell(loop, self._heard, held),
+            overdue=lambda: _tell(loop, self._overdue),
+        )
+        self._pump = pump = Pump(
+            self._engine,
+            self._stores,
+            owner=self.id,
+            lanes=self._lanes,
+            queues=self._names,
+            lease=self._lease,
+            renewed=self._beat.renewed,
+            settled=self._settled,
+        )
+        pump.bind(loop)
+        pump.limit = self._limit
+        for lane in set(self._lanes.values()):
+            lane.start(pump.ended)
+        await self._bury_neighbours()
+        await self._stores.apply([self._card(), self._event(EventType.WORKER_STARTED)])
+        listening = asyncio.Event()
+        self._tasks = [
+            asyncio.create_task(self._listen(listening), name="omniq-worker-ear"),
+            asyncio.create_task(self._cards(), name="omniq-worker-cards"),
+        ]
+        await listening.wait()
+        self._tasks.append(asyncio.create_task(pump.run(), name="omniq-pump"))
+        self._beat.start()
+        log.info("worker %s started: %s", self.id, self.describe())
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Stop in stages; `grace` seconds for what runs (None: as configured)."""
+        pump, beat = self._pump, self._beat
+        if pump is None or beat is None:
+            return
+        grace = self._engine.config.worker.grace if grace is None else grace
+        pump.stopping = True
+        pump.wake()
+        if pump.running and grace > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    await pump.drained()
+        for id in list(pump.running):
+            pump.interrupt(id, "stop")
+        if pump.running:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await pump.drained()
+        pump.give_back_rest()
+        for task in self._tasks:
+            if task.get_name() != "omniq-pump":
+                task.cancel()
+        pump.wake()
+        with suppress(TimeoutError, StorageError, asyncio.CancelledError):
+            async with asyncio.timeout(10.0):
+                await asyncio.wait(self._tasks)
+                await pump.flush()
+                await self._stores.apply(self._farewell())
+                await self._stores.tasks.extend(self.id, 0, ())
+        for task in self._tasks:
+            task.cancel()
+        self._tasks, self._pump, self._beat = [], None, None
+        await asyncio.to_thread(beat.stop) if grace else beat.stop()
+        for lane in set(self._lanes.values()):
+            await lane.close()
+        log.info("worker %s stopped", self.id)
+
+    async def drained(self) -> None:
+        """Wait until nothing runs."""
+        if self._pump:
+            await self._pump.drained()
+
+    def describe(self) -> str:
+        """Lanes and queues, in words for people."""
+        lanes = ", ".join(f"{lane.kind} {lane.slots}" for lane in set(self._lanes.values()))
+        served = "every queue" if self._names.all else ", ".join(self._names.names)
+        return f"{lanes} slots; {served}"
+
+    # -- listening -----------------------------------------------------------------------
+
+    async def _listen(self, listening: asyncio.Event) -> None:
+        assert self._pump is not None and self._beat is not None
+        mine, names = f"owner:{self.id}", f"docs:{queues.KIND}"
+        async with self._stores.tasks.listen({mine, names, "docs:pause"}) as ear:
+            known: set[str] = set()
+            heard = {names}
+            while True:
+                if names in heard:
+                    try:
+                        await self._learn()
+                    except StorageError as error:
+                        log.warning("reading the queues' names failed: %s", error)
+                for name in set(self._names.names) - known:
+                    known.add(name)
+                    ear.add(f"queue:{name}")
+                listening.set()
+                if mine in heard:
+                    self._beat.now()
+                self._pump.wake()
+                heard = await ear.wait()
+
+    async def _learn(self) -> None:
+        if self._names.all:
+            docs = await self._stores.tasks.get_docs(queues.KIND)
+            self._names.learn([doc.key for doc in docs])
+
+    # -- the lease -----------------------------------------------------------------------
+
+    def _held(self) -> list[HeldTask]:
+        """In the heartbeat's thread."""
+        assert self._pump is not None
+        return [
+            HeldTask(run.row.id, run.row.epoch, run.row.claim or "")
+            for run in list(self._pump.running.values())
+        ]
+
+    def _heard(self, held: Held) -> None:
+        pump = self._pump
+        if pump is None:
+            return
+        for id in held.lost:
+            pump.interrupt(id, "lost")
+        for id in held.cancelled:
+            pump.interrupt(id, "cancel")
+        unknown = {task.id: task.claim for task in held.unknown if task.id not in pump.running}
+        again = [id for id, claim in unknown.items() if self._doubtful.get(id) == claim]
+        self._doubtful = unknown
+        if again:
+            # Leased to us at two beats in a row, yet never seen: the answer to that claim was
+            # lost. They are given back at once and do not wait for the lease to run out.
+            returning = pump.give_back(again, {unknown[id] for id in again})
+            self._tasks.append(asyncio.create_task(returning, name="omniq-give-back"))
+
+    def _overdue(self) -> None:
+        """No answer for a whole lease: others may have our tasks, so stop what can be stopped."""
+        if self._pump is not None:
+            log.error("lease of worker %s ran out: its running tasks are abandoned", self.id)
+            for id in list(self._pump.running):
+                self._pump.interrupt(id, "lost")
+
+    async def _bury_neighbours(self) -> None:
+        """End the leases of workers of this machine whose process is gone."""
+        docs = await self._stores.tasks.get_docs(CARD)
+        for card in (_CARD.decode(doc.value) for doc in docs):
+            if card.host == identity.host() and identity.is_dead(card.pid):
+                log.info("worker %s (process %d) died: its tasks are taken over", card.id, card.pid)
+                await self._stores.tasks.extend(card.id, 0, ())
+                await self._stores.apply([PutDoc(kind=CARD, key=card.id, value=None)])
+
+    # -- what it says of itself ----------------------------------------------------------
+
+    async def _cards(self) -> None:
+        assert self._pump is not None
+        while True:
+            await asyncio.sleep(CARD_EVERY)
+            for unit in (self._card(), *self._pump.meter.docs()):
+                self._pump.send(unit)
+
+    def _card(self) -> PutDoc:
+        pump, now = self._pump, self._engine.clock.now()
+        running: dict[str, int] = {lane.kind: lane.busy for lane in self._lanes.values()}
+        card = WorkerCard(
+            id=self.id,
+            host=identity.host(),
+            pid=os.getpid(),
+            version=_version(),
+            embedded=self._embedded,
+            started_at=self._started_at,
+            seen_at=now,
+            queues=() if self._names.all else self._names.names,
+            slots={lane.kind: lane.slots for lane in self._lanes.values()},
+            running=running,
+            tasks=tuple(pump.running)[:100] if pump else (),
+            stopping=pump.stopping if pump else False,
+        )
+        keep = max(round(self._lease * 2000), 30_000)
+        return PutDoc(kind=CARD, key=self.id, value=_encode(card), expires_at=now + keep)
+
+    def _event(self, type: EventType) -> PutEvents:
+        now = self._engine.clock.now()
+        event = TaskEvent(
+            task=f"worker:{self.id}",
+            n=0 if type is EventType.WORKER_STARTED else 1,
+            at=now,
+            type=type,
+            worker=self.id,
+            data={"pid": os.getpid(), "host": identity.host(), "does": self.describe()},
+            keep_until=now + self._engine.events.retention,
+        )
+        return PutEvents(self._engine.events.pick(event))
+
+    def _farewell(self) -> list[Unit]:
+        assert self._pump is not None
+        return [
+            *self._pump.meter.docs(),
+            self._event(EventType.WORKER_STOPPED),
+            PutDoc(kind=CARD, key=self.id, value=None),
+        ]
+
+
+def _tell(loop: asyncio.AbstractEventLoop, what: Callable[..., None], *args: Any) -> None:
+    with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+        loop.call_soon_threadsafe(what, *args)
+
+
+def _version() -> str:
+    try:
+        return version("omniq-tasks")
+    except PackageNotFoundError:
+        return "unknown"

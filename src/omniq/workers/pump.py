@@ -1,0 +1,290 @@
+"""The pump: one trip settles what has ended and claims as much as there is room for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from omniq.errors import LeaseLost, StorageError
+from omniq.ids import uuid7
+from omniq.models.filters import Batch, Claim, Slot
+from omniq.models.outcome import Cancelled, Failed, Outcome, Released, Succeeded
+from omniq.models.row import TaskRow
+from omniq.models.status import Status
+from omniq.models.units import Applied, Fence, Move, Receipt, Unit
+from omniq.queue import policy
+from omniq.queue.engine import Engine
+from omniq.queue.stores import Stores
+from omniq.workers.base import Lane
+from omniq.workers.metrics import Meter
+from omniq.workers.queues import QueueNames
+from omniq.workers.run import Reason, Run
+
+log = logging.getLogger("omniq.worker")
+
+MAX_BATCH = 500
+CHORES = 100
+CHORES_EVERY = 1.0
+"""Seconds between two looks for lost, expired and stranded tasks (and for a lost wake-up)."""
+PROGRESS_EVERY = 0.2
+
+
+class Pump:
+    """Moves tasks between the stores and the lanes of one worker process.
+
+    `lanes` maps the lane a task asks for to the lane that runs it. `renewed` is told when a
+    claim has renewed the lease; `settled` is told the moves that were applied.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        stores: Stores,
+        *,
+        owner: str,
+        lanes: Mapping[str, Lane],
+        queues: QueueNames,
+        lease: float,
+        renewed: Callable[[float], None],
+        settled: Callable[[list[Move]], None],
+    ) -> None:
+        self._engine, self._stores, self._owner = engine, stores, owner
+        self._lanes, self._queues = lanes, queues
+        self._lease = round(lease * 1000)
+        self._renewed, self._settled = renewed, settled
+        self.meter = Meter(owner)
+        self.running: dict[str, Run] = {}
+        self.limit: int | None = None
+        """How many tasks may still be claimed (None: no bound)."""
+        self._ended: deque[tuple[Run | None, Move]] = deque()
+        self._extra: list[Unit] = []
+        self._progress: set[str] = set()
+        self._wake = asyncio.Event()
+        self._hungry = True
+        self._next_chores = 0.0
+        self._next_due: int | None = None
+        self._idle = asyncio.Event()
+        self.stopping = False
+
+    # -- what others tell it, on the loop's thread ---------------------------------------
+
+    def wake(self) -> None:
+        """There may be work."""
+        self._hungry = True
+        self._wake.set()
+
+    def send(self, unit: Unit) -> None:
+        """Let a unit ride with the next trip."""
+        self._extra.append(unit)
+        self._wake.set()
+
+    def ended(self, run: Run, outcome: Outcome) -> None:
+        """A lane tells how a run went."""
+        if run.settled:
+            self._wake.set()  # a slot came free after all
+            return
+        run.settled = True
+        self.running.pop(run.row.id, None)
+        if run.interrupted == "lost":
+            self._wake.set()
+            return
+        move = self._engine.settle(run.row, run.body, outcome)
+        self._count(run, outcome, move)
+        self._ended.append((run, move))
+        self._wake.set()
+
+    def note_progress(self, run: Run) -> None:
+        """A run has said how far it is; written together with others soon."""
+        if not self._progress:
+            asyncio.get_running_loop().call_later(PROGRESS_EVERY, self._wake.set)
+        self._progress.add(run.row.id)
+
+    def interrupt(self, id: str, reason: Reason) -> None:
+        """Stop a running task."""
+        if run := self.running.get(id):
+            self._lanes[run.row.lane].interrupt(run, reason)
+
+    # -- the loop ------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Pump until stopped and empty."""
+        while not (self.stopping and not self.running and not self._ended and not self._extra):
+            try:
+                if not await self._turn():
+                    await self._sleep()
+            except StorageError as error:
+                log.warning("the store does not answer, tried again in 1 s: %s", error)
+                self._hungry = True
+                await asyncio.sleep(1.0)
+
+    async def drained(self) -> None:
+        """Wait until nothing runs."""
+        while self.running:
+            self._idle.clear()
+            await self._idle.wait()
+
+    def give_back_rest(self) -> None:
+        """Settle what does not end as given back; whatever it returns later is dropped."""
+        for run in list(self.running.values()):
+            self.ended(run, Released())
+
+    async def give_back(self, ids: list[str], claims: set[str]) -> None:
+        """Give back rows that are leased to this worker by claims whose answer was lost."""
+        for row in await self._stores.tasks.get_tasks(ids):
+            if row.status is Status.RUNNING and row.claim in claims:
+                move = self._engine.settle(row, self._engine.body(row), Released())
+                self._ended.append((None, move))
+        self._wake.set()
+
+    async def flush(self) -> None:
+        """Send what is left, without claiming."""
+        while self._ended or self._extra:
+            await self._turn()
+
+    async def _turn(self) -> bool:
+        """One trip, if there is anything to do."""
+        ended = [self._ended.popleft() for _ in range(min(len(self._ended), MAX_BATCH))]
+        if not self.running:
+            self._idle.set()
+        extra, self._extra = self._extra[:MAX_BATCH], self._extra[MAX_BATCH:]
+        units: list[Unit] = [move for _, move in ended]
+        units += extra
+        if self._progress and not ended:
+            units += self._progress_units()
+        claim = None if self.stopping else self._claim()
+        if not units and claim is None:
+            return False
+        try:
+            receipt, batch = await self._trip(units, claim)
+        except StorageError:
+            self._ended.extendleft(reversed(ended))
+            self._extra[:0] = extra
+            raise
+        if ended:
+            self._check(ended, receipt)
+        if receipt.woken:
+            self._hungry = True
+        if batch is not None:
+            self._start(batch)
+        return True
+
+    async def _trip(self, units: list[Unit], claim: Claim | None) -> tuple[Receipt, Batch | None]:
+        if claim is None:
+            return await self._stores.apply(units), None
+        asked_at = time.monotonic()
+        receipt, batch = await self._stores.exchange(units, claim)
+        self._renewed(asked_at)
+        self._next_due = batch.next_due
+        self._hungry = len(batch.tasks) >= claim.limit
+        return receipt, batch
+
+    def _claim(self) -> Claim | None:
+        now = time.monotonic()
+        chores = CHORES if now >= self._next_chores else 0
+        due = self._next_due is not None and self._next_due <= self._engine.clock.now()
+        if not (self._hungry or chores or due):
+            return None
+        slots: list[Slot] = []
+        rooms = {lane: lane.free for lane in set(self._lanes.values())}
+        for kind, lane in self._lanes.items():
+            if rooms[lane]:
+                slots.extend(Slot(queue, kind, rooms[lane]) for queue in self._queues.turn())
+        limit = min(sum(rooms.values()), MAX_BATCH)
+        if self.limit is not None:
+            limit = min(limit, self.limit)
+        if not (limit and slots) and not chores:
+            return None
+        if chores:
+            self._next_chores = now + min(CHORES_EVERY, self._lease / 3000)
+        return Claim(
+            owner=self._owner,
+            request=uuid7(),
+            slots=tuple(slots) if limit else (),
+            limit=limit,
+            lease=self._lease,
+            chores=chores,
+        )
+
+    def _start(self, batch: Batch) -> None:
+        if self.limit is not None:
+            self.limit -= len(batch.tasks)
+        for row in batch.tasks:
+            run = Run(row, self._engine.body(row), self._note)
+            self.running[row.id] = run
+            self._lanes[row.lane].submit(run)
+        now = self._engine.clock.now()
+        for row in batch.chores:
+            body = self._engine.body(row)
+            self._ended.append((None, policy.settle_chore(row, body, now, self._engine.rules)))
+
+    def _check(self, ended: list[tuple[Run | None, Move]], receipt: Receipt) -> None:
+        applied: list[Move] = []
+        for (run, move), outcome in zip(ended, receipt.outcome, strict=False):
+            if outcome is not Applied.REFUSED:
+                applied.append(move)
+            elif run is not None and move.to is Status.READY:
+                # A row that somebody cancelled meanwhile does not go back in line.
+                self._ended.append((None, self._engine.settle(run.row, run.body, Cancelled())))
+            else:
+                log.warning("%s", LeaseLost(f"task {move.id} was taken over; its end is refused"))
+        self._settled(applied)
+
+    async def _sleep(self) -> None:
+        if not self.running:
+            self._idle.set()
+        until = self._next_chores - time.monotonic()
+        if self._next_due is not None:
+            until = min(until, (self._next_due - self._engine.clock.now()) / 1000)
+        timer = asyncio.get_running_loop().call_later(max(until, 0.001), self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            timer.cancel()
+            self._wake.clear()
+
+    def _note(self, run: Run) -> None:
+        """From the thread the task runs in."""
+        self._loop.call_soon_threadsafe(self.note_progress, run)
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def _progress_units(self) -> list[Unit]:
+        ids, self._progress = self._progress, set()
+        return [
+            Move(
+                id=id,
+                expect=(Status.RUNNING,),
+                fence=fence_of(run.row),
+                patch={"progress": run.context.progress},
+            )
+            for id in ids
+            if (run := self.running.get(id))
+        ]
+
+    def _count(self, run: Run, outcome: Outcome, move: Move) -> None:
+        if isinstance(outcome, Succeeded):
+            ended = "ok"
+        elif isinstance(outcome, Failed):
+            ended = "failed" if move.to is Status.FAILED else "retried"
+        else:
+            return
+        row = run.row
+        claimed = row.started_at or row.run_at
+        taken = (time.monotonic() - run.started) * 1000 if run.started else 0.0
+        self.meter.count(
+            row.queue,
+            row.name,
+            now=self._engine.clock.now(),
+            ended=ended,
+            wait=claimed - max(row.run_at, row.created_at),
+            run=taken,
+        )
+
+
+def fence_of(row: TaskRow) -> Fence:
+    """What a claimed row's writes must show."""
+    return Fence(row.epoch, row.claim or "")

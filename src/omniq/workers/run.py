@@ -1,0 +1,96 @@
+"""One run of one claimed task, and how it is carried out."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any, Literal
+
+from omniq.errors import FunctionNotFound, Retry, Snooze
+from omniq.models.outcome import Failed, Outcome, Snoozed, UnknownFunction
+from omniq.models.result import AttemptError
+from omniq.models.row import TaskRow
+from omniq.models.task import TaskBody
+from omniq.workers.context import TaskContext
+
+MAX_TRACEBACK = 8192
+MAX_TEXT = 2048
+
+Reason = Literal["cancel", "stop", "lost"]
+"""Why a run is interrupted: somebody cancelled it, the worker stops, another has it now."""
+
+
+class Run:
+    """A claimed row on its way through a lane. `handle` is the lane's own."""
+
+    __slots__ = ("body", "context", "handle", "interrupted", "row", "settled", "started", "timer")
+
+    def __init__(self, row: TaskRow, body: TaskBody, note: Callable[[Run], None]) -> None:
+        self.row, self.body = row, body
+        self.context = TaskContext(
+            id=row.id,
+            name=row.name,
+            queue=row.queue,
+            attempt=row.attempt,
+            metadata=body.metadata,
+            note=lambda: note(self),
+        )
+        self.interrupted: Reason | None = None
+        self.settled = False
+        """Its outcome was taken; whatever comes later is dropped."""
+        self.started = 0.0
+        """`time.monotonic()` of its start; 0 before."""
+        self.handle: Any = None
+        self.timer: Any = None
+
+
+def failure(error: BaseException, run: Run) -> Outcome:
+    """What an exception means: a signal of the task, or a failed attempt kept as text."""
+    if isinstance(error, Snooze):
+        return Snoozed(error.delay)
+    if isinstance(error, FunctionNotFound):
+        return UnknownFunction(str(error))
+    if isinstance(error, Retry):
+        return Failed(describe(error, run), again=True, delay=error.delay)
+    return Failed(describe(error, run))
+
+
+def timed_out(run: Run) -> Failed:
+    """The failure of a run that took longer than its timeout."""
+    return Failed(
+        AttemptError(
+            type="TimeoutError",
+            message=f"it ran longer than its timeout of {run.body.timeout:g} s",
+            attempt=run.row.attempt,
+            bases=("TimeoutError", "OSError", "Exception"),
+        )
+    )
+
+
+def describe(error: BaseException, run: Run) -> AttemptError:
+    """An exception as text; survives exceptions that cannot even be printed."""
+    try:
+        message = str(error)
+    except Exception as second:
+        message = f"<its text cannot be read: {type(second).__name__}>"
+    try:
+        trace = "".join(traceback.format_exception(error))
+    except Exception as second:
+        trace = f"<its traceback cannot be read: {type(second).__name__}>"
+    if len(trace) > MAX_TRACEBACK:
+        half = MAX_TRACEBACK // 2
+        trace = f"{trace[:half]}\n... cut ...\n{trace[-half:]}"
+    return AttemptError(
+        type=dotted(type(error)),
+        message=message[:MAX_TEXT],
+        traceback=trace,
+        attempt=run.row.attempt,
+        bases=tuple(dotted(c) for c in type(error).__mro__ if c is not object),
+    )
+
+
+def dotted(cls: type) -> str:
+    """A class's name as rules and people know it: `ValueError`, `httpx.ConnectError`."""
+    if cls.__module__ in ("builtins", "__main__"):
+        return cls.__qualname__
+    return f"{cls.__module__}.{cls.__qualname__}"
