@@ -36,6 +36,12 @@ class Hub:
             for ear in self._ears.get(topic, ()):
                 ear._hear(topic)
 
+    def alert(self) -> None:
+        """Something changed and nobody knows what: tell every ear all of its topics."""
+        for topic, ears in tuple(self._ears.items()):
+            for ear in ears:
+                ear._hear(topic)
+
     def _add(self, topic: str, ear: HubEar) -> None:
         with self._lock:
             ears = self._ears.get(topic, ())

@@ -1,0 +1,123 @@
+"""What one commit decided, as it stands in the log: values only, so that replay needs no rule."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Literal, TypedDict
+
+import msgspec
+from msgspec import Struct, field
+
+from omniq.models.event import TaskEvent
+from omniq.models.row import Doc, Ms, ResultRow, TaskRow
+from omniq.models.status import Status
+
+FORMAT = 1
+
+
+class EdgeState(IntEnum):
+    """How far a parent is with one child."""
+
+    OPEN = 1
+    """It has not ended, or has not come to this child yet."""
+    MET = 2
+    FAILED = 3
+    """It ended, but not as the child needed."""
+    CLOSED = 4
+    """The child ended first."""
+
+
+class Edge(Struct, frozen=True, array_like=True):
+    """A child waits, or waited, for a parent."""
+
+    need: Literal["success", "end"]
+    state: EdgeState
+
+
+class Holder(Struct, frozen=True, array_like=True):
+    """The task that has a unique key, and until when at most."""
+
+    id: str
+    until: Ms | None
+
+
+class Change(TypedDict, total=False):
+    """Fields of a row and their new values; what is not named stays."""
+
+    status: Status
+    priority: int
+    run_at: Ms
+    started_at: Ms | None
+    finished_at: Ms | None
+    expires_at: Ms | None
+    keep_until: Ms | None
+    attempt: int
+    epoch: int
+    losses: int
+    claim: str | None
+    owner: str | None
+    waiting: int
+    tags: tuple[str, ...]
+    fault: str | None
+    cancel: bool
+    flags: int
+    progress: bytes | None
+    body: bytes
+    error: bytes | None
+    preview: str
+
+
+class Segment(Struct, omit_defaults=True):
+    """One commit. Where a value may be None, None removes.
+
+    `id` is the commit's own id and `prev` that of the commit before it. Rows are inserted
+    first, then changed, then deleted; the rest in the order of the fields.
+    """
+
+    v: int = FORMAT
+    id: str = ""
+    prev: str = ""
+    who: str = ""
+    at: Ms = 0
+    ins: list[TaskRow] = []
+    set: dict[str, Change] = {}
+    gone: list[str] = field(default_factory=list, name="del")
+    edges: dict[str, dict[str, Edge]] = {}
+    """Child -> parent -> edge."""
+    docs: dict[str, dict[str, Doc | None]] = {}
+    """Kind -> key -> doc."""
+    uniq: dict[str, Holder | None] = {}
+    res: dict[str, ResultRow | None] = {}
+    ev: list[TaskEvent] = []
+    unev: list[int] = []
+    """Events to be forgotten, by their number."""
+    leases: dict[str, Ms] = {}
+
+    def __bool__(self) -> bool:
+        """Whether anything was decided."""
+        return bool(
+            self.ins
+            or self.set
+            or self.gone
+            or self.edges
+            or self.docs
+            or self.uniq
+            or self.res
+            or self.ev
+            or self.unev
+            or self.leases
+        )
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Segment)
+
+
+def encode(segment: Segment) -> bytes:
+    """The bytes of a segment."""
+    return _ENCODER.encode(segment)
+
+
+def decode(data: bytes) -> Segment:
+    """A segment from its bytes."""
+    return _DECODER.decode(data)
