@@ -1,0 +1,177 @@
+"""Handing out work and chores, and keeping what was handed out.
+
+The statuses are written into the statements: SQLite uses a partial index only where the
+statement itself shows that its condition holds.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from msgspec.json import decode
+
+from omniq.models.filters import Batch, Claim, Held, HeldTask, Slot
+from omniq.models.row import Flag, Ms, TaskRow
+from omniq.storage.sqlite.inserts import FREE_KEY
+from omniq.storage.sqlite.rows import PACKED_FULL, Many, unpack_tasks
+
+PROMOTED = 1000
+"""How many due rows one claim makes ready in one queue and lane."""
+
+# What a claim has to look at, in one step: paused queues, rows of the same request, chores.
+ASK = (
+    "SELECT (SELECT json_group_array(key) FROM doc WHERE kind = 'pause' "
+    "AND (expires_at IS NULL OR expires_at > :now)), "
+    "EXISTS (SELECT 1 FROM task WHERE status = 50 AND owner = :owner AND claim = :request)"
+)
+RENEW = (
+    "INSERT INTO owner (id, until) VALUES (?, ?) "
+    "ON CONFLICT (id) DO UPDATE SET until = excluded.until"
+)
+PROMOTE = (
+    "UPDATE task SET status = 40 WHERE pk IN (SELECT pk FROM task INDEXED BY task_scheduled "
+    "WHERE status = 30 AND queue = ? AND lane = ? AND run_at <= ? ORDER BY run_at LIMIT ?)"
+)
+TAKE = (
+    "UPDATE task SET status = 50, epoch = epoch + 1, attempt = attempt + 1, claim = :request, "
+    "owner = :owner, started_at = :now WHERE pk IN (SELECT pk FROM task INDEXED BY task_ready "
+    "WHERE status = 40 AND queue = :queue AND lane = :lane "
+    "AND (expires_at IS NULL OR expires_at > :now) "
+    "ORDER BY priority DESC, run_at, id LIMIT :limit)"
+)
+_CHORE = (
+    "UPDATE task SET status = 50, epoch = epoch + 1, claim = :request, owner = :owner, "
+    "flags = flags | {flag}, losses = losses + {lost} WHERE pk IN ({which} LIMIT :limit)"
+)
+LOST = _CHORE.format(
+    flag=Flag.LOST,
+    lost=1,
+    which="SELECT task.pk FROM owner CROSS JOIN task INDEXED BY task_running "
+    "ON task.owner = owner.id WHERE task.status = 50 AND owner.until <= :now",
+)
+STRANDED = _CHORE.format(
+    flag=Flag.STRANDED,
+    lost=0,
+    which="SELECT pk FROM task INDEXED BY task_stranded WHERE status = 10 AND flags = 1",
+)
+EXPIRED = _CHORE.format(
+    flag=Flag.EXPIRED,
+    lost=0,
+    which="SELECT pk FROM task INDEXED BY task_expiring "
+    "WHERE status < 50 AND expires_at IS NOT NULL AND expires_at <= :now ORDER BY expires_at",
+)
+GIVEN = (
+    f"SELECT {PACKED_FULL} FROM task INDEXED BY task_running "
+    "WHERE status = 50 AND owner = ? AND claim = ?"
+)
+NEXT_DUE = (
+    "SELECT min(run_at) FROM task INDEXED BY task_scheduled "
+    "WHERE status = 30 AND queue = ? AND lane = ?"
+)
+RUNNING = (
+    "SELECT json_group_array(json_array(id, epoch, claim, cancel)) "
+    "FROM task INDEXED BY task_running WHERE status = 50 AND owner = ?"
+)
+_PROGRESS = Many(
+    "UPDATE task SET progress = v.column4 FROM (VALUES {rows}) AS v "
+    "WHERE task.id = v.column1 AND task.status = 50 "
+    "AND task.epoch = v.column2 AND task.claim = v.column3",
+    4,
+)
+
+
+def claim_tasks(
+    cursor: sqlite3.Cursor, claim: Claim, now: Ms, topics: set[str] | None = None
+) -> Batch:
+    """Hand out work and chores, or again what this request was given before."""
+    topics = set() if topics is None else topics
+    asked: dict[str, str | int] = {"now": now, "owner": claim.owner, "request": claim.request}
+    pauses, resent = cursor.execute(ASK, asked).fetchone()
+    paused = decode(pauses, type=set[str])
+    slots = [slot for slot in claim.slots if slot.queue not in paused]
+    for slot in slots:
+        if cursor.execute(PROMOTE, (slot.queue, slot.lane, now, PROMOTED)).rowcount:
+            topics.update(("tasks", f"queue:{slot.queue}"))
+    given: list[TaskRow] = []
+    cursor.execute(RENEW, (claim.owner, now + claim.lease))
+    if not resent:
+        taken = _take(cursor, slots, claim, asked) + _chores(cursor, claim.chores, asked)
+        if taken:
+            topics.add("tasks")
+    if resent or taken:
+        given = unpack_tasks(cursor.execute(GIVEN, (claim.owner, claim.request)).fetchone())
+    for row in given:
+        if not resent and not row.flags and row.unique and row.unique.free == "start":
+            cursor.execute(FREE_KEY, (row.unique.key, row.id))
+    places = {(slot.queue, slot.lane): n for n, slot in reversed([*enumerate(claim.slots)])}
+
+    def order(row: TaskRow) -> tuple[int, int, Ms, str]:
+        return places.get((row.queue, row.lane), -1), -row.priority, row.run_at, row.id
+
+    return Batch(
+        tasks=sorted((row for row in given if not row.flags), key=order),
+        chores=[row for row in given if row.flags],
+        next_due=_next_due(cursor, slots),
+    )
+
+
+def _take(
+    cursor: sqlite3.Cursor, slots: Sequence[Slot], claim: Claim, asked: dict[str, str | int]
+) -> int:
+    left = claim.limit
+    for slot in slots:
+        limit = min(slot.limit, left)
+        if limit > 0:
+            place = {"queue": slot.queue, "lane": slot.lane, "limit": limit}
+            left -= cursor.execute(TAKE, asked | place).rowcount
+    return claim.limit - left
+
+
+def _chores(cursor: sqlite3.Cursor, limit: int, asked: dict[str, str | int]) -> int:
+    left = limit
+    for statement in (LOST, STRANDED, EXPIRED):
+        if left > 0:
+            left -= cursor.execute(statement, asked | {"limit": left}).rowcount
+    return limit - left
+
+
+def _next_due(cursor: sqlite3.Cursor, slots: Sequence[Slot]) -> Ms | None:
+    due: Ms | None = None
+    for slot in slots:
+        (first,) = cursor.execute(NEXT_DUE, (slot.queue, slot.lane)).fetchone()
+        if first is not None and (due is None or first < due):
+            due = first
+    return due
+
+
+def extend_lease(
+    cursor: sqlite3.Cursor,
+    owner: str,
+    lease: Ms,
+    held: Sequence[HeldTask],
+    now: Ms,
+    topics: set[str] | None = None,
+) -> Held:
+    """Renew a lease, write progress, and compare what the owner holds with what it says."""
+    cursor.execute(RENEW, (owner, now + lease))
+    values: list[object] = []
+    for task in held:
+        if task.progress is not None:
+            values += (task.id, task.epoch, task.claim, task.progress)
+    if values and _PROGRESS.run(cursor, values) and topics is not None:
+        topics.add("tasks")
+    (found,) = cursor.execute(RUNNING, (owner,)).fetchone()
+    running = {
+        (id_, epoch, claim): cancel
+        for id_, epoch, claim, cancel in decode(found, type=list[tuple[str, int, str, int]])
+    }
+    lost, cancelled = [], []
+    for task in held:
+        cancel = running.pop((task.id, task.epoch, task.claim), None)
+        if cancel is None:
+            lost.append(task.id)
+        elif cancel:
+            cancelled.append(task.id)
+    unknown = tuple(HeldTask(*fence) for fence in running)
+    return Held(lost=tuple(lost), cancelled=tuple(cancelled), unknown=unknown)

@@ -1,0 +1,76 @@
+"""Edges between parents and the children that wait for them."""
+
+from __future__ import annotations
+
+from msgspec.json import decode
+
+from omniq.models.status import Status
+from omniq.storage.sqlite.commit import Commit
+from omniq.storage.sqlite.rows import Tie
+
+UNIT_ROWS = 500
+"""How many children one unit releases; `sweep` goes on with the rest."""
+
+_SCHEDULED, _READY = int(Status.SCHEDULED), int(Status.READY)
+
+
+def close_edges(commit: Commit, child: str) -> None:
+    """The child ended: it waits for nobody any more.
+
+    Edges are kept as long as the row, so that it can be found by its parents.
+    """
+    commit.run("UPDATE edge SET open = 0 WHERE child = ? AND open = 1", child)
+
+
+def release(
+    commit: Commit, pk: int, parent: str, *, succeeded: bool, limit: int = UNIT_ROWS
+) -> int:
+    """The parent ended: its children run, wait on for others, or are stranded. How many."""
+    left = limit
+    content = "" if succeeded else "AND need = 0 "
+    left -= _answer(commit, parent, content, left, stranded=False)
+    if not succeeded:
+        left -= _answer(commit, parent, "AND need = 1 ", left, stranded=True)
+    more = commit.one("SELECT 1 FROM edge WHERE parent = ? AND open = 1", parent)
+    change = f"ties | {Tie.RELEASING}" if more else f"ties & {Tie.RELEASING - 1}"
+    commit.run(f"UPDATE task SET ties = {change} WHERE pk = ?", pk)
+    commit.topics.add("tasks")
+    return limit - left
+
+
+def _answer(commit: Commit, parent: str, which: str, limit: int, *, stranded: bool) -> int:
+    (children,) = commit.one(
+        "SELECT json_group_array(child) FROM (SELECT child FROM edge "
+        f"WHERE parent = ? AND open = 1 {which}ORDER BY child LIMIT ?)",
+        parent,
+        limit,
+    )
+    if children == "[]":
+        return 0
+    here = "id IN (SELECT value FROM json_each(?))"
+    if stranded:
+        (marked,) = commit.one(
+            f"SELECT json_group_array(id) FROM task WHERE {here} AND status = 10", children
+        )
+        commit.run(f"UPDATE task SET flags = 1 WHERE {here} AND status = 10", children)
+        commit.stranded += decode(marked, type=list[str])
+    else:
+        commit.run(
+            "UPDATE task SET waiting = waiting - 1, status = CASE WHEN waiting > 1 OR flags "
+            f"THEN status WHEN run_at > ? THEN 30 ELSE 40 END WHERE {here} AND status = 10",
+            commit.now,
+            children,
+        )
+        for status in (_SCHEDULED, _READY):
+            (queues,) = commit.one(
+                "SELECT json_group_array(DISTINCT queue) FROM task "
+                f"WHERE {here} AND status = {status}",
+                children,
+            )
+            for queue in decode(queues, type=list[str]):
+                commit.became(status, queue)
+    return commit.run(
+        "UPDATE edge SET open = 0 WHERE parent = ? AND child IN (SELECT value FROM json_each(?))",
+        parent,
+        children,
+    )

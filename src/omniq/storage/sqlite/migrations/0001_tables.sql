@@ -1,0 +1,116 @@
+-- Every index is partial and named by the one question it answers: each costs a write at every
+-- change of status, and a task's life has few of them.
+
+CREATE TABLE task (
+    pk          INTEGER PRIMARY KEY,
+    id          TEXT    NOT NULL UNIQUE,
+    queue       TEXT    NOT NULL,
+    lane        TEXT    NOT NULL,
+    name        TEXT    NOT NULL,
+    status      INTEGER NOT NULL,
+    priority    INTEGER NOT NULL DEFAULT 0,
+    run_at      INTEGER NOT NULL DEFAULT 0,
+    created_at  INTEGER NOT NULL DEFAULT 0,
+    started_at  INTEGER,
+    finished_at INTEGER,
+    expires_at  INTEGER,
+    keep_until  INTEGER,
+    attempt     INTEGER NOT NULL DEFAULT 0,
+    epoch       INTEGER NOT NULL DEFAULT 0,
+    losses      INTEGER NOT NULL DEFAULT 0,
+    claim       TEXT,
+    owner       TEXT,
+    waiting     INTEGER NOT NULL DEFAULT 0,
+    uniq        TEXT,                        -- JSON [key, until, free]
+    grp         TEXT,
+    tags        TEXT,                        -- JSON, NULL: none
+    fault       TEXT,
+    cancel      INTEGER NOT NULL DEFAULT 0,
+    flags       INTEGER NOT NULL DEFAULT 0,
+    reply       TEXT,
+    progress    BLOB,
+    ties        INTEGER NOT NULL DEFAULT 0,  -- see rows.Tie: what an end has to look after
+    preview     TEXT    NOT NULL DEFAULT '',
+    error       BLOB,
+    body        BLOB    NOT NULL
+) STRICT;
+
+-- claim
+CREATE INDEX task_ready ON task (queue, lane, priority DESC, run_at, id) WHERE status = 40;
+-- promotion, and when to look again
+CREATE INDEX task_scheduled ON task (queue, lane, run_at) WHERE status = 30;
+-- a claim resent, a heartbeat, a dead owner
+CREATE INDEX task_running ON task (owner, claim) WHERE status = 50;
+-- counts of what waits
+CREATE INDEX task_waiting ON task (queue, status) WHERE status < 30;
+-- chores
+CREATE INDEX task_stranded ON task (id) WHERE status = 10 AND flags = 1;
+CREATE INDEX task_expiring ON task (expires_at) WHERE status < 50 AND expires_at IS NOT NULL;
+-- counts of what ended, and its removal
+CREATE INDEX task_ended ON task (queue, status, keep_until) WHERE status >= 60;
+-- rows hidden before their end
+CREATE INDEX task_kept ON task (keep_until) WHERE status < 60 AND keep_until IS NOT NULL;
+-- ends that still have children to release (Tie.RELEASING)
+CREATE INDEX task_releasing ON task (pk) WHERE ties >= 8;
+-- pages of dead letters among a million successes, pages of a group
+CREATE INDEX task_not_well ON task (id) WHERE status >= 70;
+CREATE INDEX task_group ON task (grp, id) WHERE grp IS NOT NULL;
+
+CREATE TABLE result (
+    id    TEXT    NOT NULL PRIMARY KEY,
+    epoch INTEGER NOT NULL,
+    until INTEGER,
+    value BLOB    NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX result_until ON result (until) WHERE until IS NOT NULL;
+
+CREATE TABLE event (
+    pk         INTEGER PRIMARY KEY AUTOINCREMENT,  -- a reader's cursor never sees a number twice
+    task       TEXT    NOT NULL,
+    epoch      INTEGER NOT NULL,
+    n          INTEGER NOT NULL,
+    at         INTEGER NOT NULL,
+    type       TEXT    NOT NULL,
+    queue      TEXT    NOT NULL,
+    name       TEXT    NOT NULL,
+    worker     TEXT    NOT NULL,
+    keep_until INTEGER,
+    data       TEXT,                               -- JSON, NULL: {}
+    UNIQUE (task, epoch, n)
+) STRICT;
+
+CREATE TABLE doc (
+    kind       TEXT    NOT NULL,
+    key        TEXT    NOT NULL,
+    rev        INTEGER NOT NULL,
+    due_at     INTEGER,
+    expires_at INTEGER,
+    value      BLOB    NOT NULL,
+    PRIMARY KEY (kind, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX doc_due ON doc (kind, due_at, key) WHERE due_at IS NOT NULL;
+CREATE INDEX doc_expiring ON doc (expires_at) WHERE expires_at IS NOT NULL;
+
+-- One row per parent of a child that has not ended. `open`: the parent has not ended either.
+CREATE TABLE edge (
+    parent TEXT    NOT NULL,
+    child  TEXT    NOT NULL,
+    need   INTEGER NOT NULL,  -- 1: it must succeed, 0: it must end
+    open   INTEGER NOT NULL,
+    PRIMARY KEY (parent, child)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX edge_child ON edge (child);
+
+CREATE TABLE uniq (
+    key   TEXT NOT NULL PRIMARY KEY,
+    task  TEXT NOT NULL,
+    until INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX uniq_until ON uniq (until) WHERE until IS NOT NULL;
+
+-- One lease per worker process.
+CREATE TABLE owner (
+    id    TEXT    NOT NULL PRIMARY KEY,
+    until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX owner_until ON owner (until);

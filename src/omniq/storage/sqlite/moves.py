@@ -1,0 +1,198 @@
+"""Changes of rows: plain ends and retries many at once, everything else one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+from msgspec.json import decode
+
+from omniq.models.row import Unique
+from omniq.models.status import FINAL, Status
+from omniq.models.units import Applied, Move, Patch
+from omniq.storage.sqlite.commit import Commit
+from omniq.storage.sqlite.docs import put_doc
+from omniq.storage.sqlite.edges import close_edges, release
+from omniq.storage.sqlite.inserts import free_key, key_holder, spawn, take_key
+from omniq.storage.sqlite.rows import Many, Tie, ids_json, tags_text
+
+_READY, _SCHEDULED = int(Status.READY), int(Status.SCHEDULED)
+_RUNNING, _CANCELLED = int(Status.RUNNING), int(Status.CANCELLED)
+_ONLY_RUNNING = (Status.RUNNING,)
+_STATE = "pk, id, queue, status, epoch, claim, cancel, ties, reply, run_at, owner, json(uniq)"
+_READ_STATES = (
+    f"SELECT json_group_array(json_array({_STATE})) FROM task "
+    "WHERE id IN (SELECT value FROM json_each(?))"
+)
+
+
+class State(NamedTuple):
+    """What guards and ends look at."""
+
+    pk: int
+    id: str
+    queue: str
+    status: int
+    epoch: int
+    claim: str | None
+    cancel: int
+    ties: int
+    reply: str | None
+    run_at: int
+    owner: str | None
+    unique: Unique | None
+
+
+def is_plain(unit: Move) -> bool:
+    """Whether a worker gives a row back without touching any other row."""
+    return (
+        unit.fence is not None
+        and unit.to is not None
+        and unit.to != _RUNNING
+        and unit.expect == _ONLY_RUNNING
+        and not (unit.ask or unit.spawn or unit.docs)
+    )
+
+
+def move_plain(commit: Commit, units: Sequence[tuple[int, Move]]) -> list[tuple[int, Move]]:
+    """Apply moves for which `is_plain`; gives back those whose row turns out to be tied.
+
+    One read of all rows, then one statement for all that change the same fields.
+    """
+    states = read_states(commit, [unit.id for _, unit in units])
+    shapes: dict[tuple[int, tuple[str, ...]], list[Any]] = {}
+    results: list[Any] = []
+    tied: list[tuple[int, Move]] = []
+    now, outcome, topics = commit.now, commit.outcome, commit.topics
+    for at, unit in units:
+        state = states.pop(unit.id, None)
+        if state is None or not _holds(unit, state):
+            continue  # refused
+        if state.ties:
+            tied.append((at, unit))
+            continue
+        patch, to = unit.patch, int(unit.to or 0)
+        if to == _READY and patch.get("run_at", state.run_at) > now:
+            to = _SCHEDULED
+        values = shapes.setdefault((to, tuple(patch)), [])
+        values.append(state.pk)
+        values += patch.values() if "tags" not in patch else _stored(patch)
+        if to >= FINAL:
+            if state.reply is not None:
+                topics.add(f"inbox:{state.reply}")
+        else:
+            commit.became(to, state.queue)
+        if unit.result is not None:
+            results += (unit.id, state.epoch, unit.result.until, unit.result.value)
+        commit.tell(at, unit.events)
+        outcome[at] = Applied.APPLIED
+    for shape, values in shapes.items():
+        _update(*shape).run(commit.cursor, values)
+    if results:
+        commit.put_results(results)
+    if shapes:
+        topics.add("tasks")
+    return tied
+
+
+def move(commit: Commit, at: int, unit: Move) -> Applied:
+    """Apply one move with everything that may hang on it."""
+    state = read_states(commit, [unit.id]).get(unit.id)
+    if state is None or not _holds(unit, state):
+        return Applied.REFUSED
+    to = None if unit.to is None else int(unit.to)
+    if unit.ask:
+        if state.status == _RUNNING:
+            return _ask(commit, state)
+        to = _CANCELLED
+    patch = unit.patch
+    if to == _READY and patch.get("run_at", state.run_at) > commit.now:
+        to = _SCHEDULED
+    if to is not None and to < FINAL <= state.status:
+        if state.unique is not None:
+            if holder := key_holder(commit, state.unique, state.id):
+                commit.taken[at] = holder
+                return Applied.REFUSED
+            take_key(commit, state.unique, state.id)
+        commit.run("DELETE FROM result WHERE id = ?", state.id)
+    _write(commit, state, to, patch)
+    if to is not None:
+        commit.became(to, state.queue)
+        if to >= FINAL:
+            _end(commit, state, to)
+    if unit.result is not None:
+        commit.put_results([state.id, state.epoch, unit.result.until, unit.result.value])
+    commit.tell(at, unit.events)
+    spawn(commit, at, unit.spawn)
+    for doc in unit.docs:
+        if put_doc(commit, at, doc) is Applied.REFUSED:
+            commit.refuse_rider(at)
+    commit.topics.add("tasks")
+    return Applied.APPLIED
+
+
+def read_states(commit: Commit, ids: list[str]) -> dict[str, State]:
+    """Rows by id, as the guards see them."""
+    (found,) = commit.one(_READ_STATES, ids_json(ids))
+    return {state.id: state for state in decode(found, type=list[State])}
+
+
+def _holds(unit: Move, state: State) -> bool:
+    """The guards."""
+    if state.status not in unit.expect:
+        return False
+    if unit.fence is not None and (state.epoch, state.claim) != unit.fence:
+        return False
+    # Asked to stop, a running row goes to an end and nowhere else.
+    return not (state.cancel and unit.to is not None and unit.to < FINAL and not unit.ask)
+
+
+def _ask(commit: Commit, state: State) -> Applied:
+    if not state.cancel:
+        commit.run("UPDATE task SET cancel = 1 WHERE pk = ?", state.pk)
+        commit.topics.add("tasks")
+    commit.topics.add(f"owner:{state.owner}")
+    return Applied.CANCEL_ASKED
+
+
+def _write(commit: Commit, state: State, to: int | None, patch: Patch) -> None:
+    fields = [f"{name} = ?" for name in patch]
+    values = _stored(patch)
+    if to is not None:
+        fields.append("status = ?")
+        values.append(to)
+        if to != _RUNNING:
+            # Also where it was not running: the mark of a stranded row goes with its status.
+            fields.append("claim = NULL, flags = 0, cancel = 0")
+        if to < FINAL:
+            fields.append(f"ties = ties & {Tie.RELEASING - 1}")
+    if fields:
+        text = f"UPDATE task SET {', '.join(fields)} WHERE pk = ?"
+        commit.run(text, *values, state.pk)
+
+
+def _end(commit: Commit, state: State, to: int) -> None:
+    if state.reply is not None:
+        commit.topics.add(f"inbox:{state.reply}")
+    if state.unique is not None and state.unique.free != "time":
+        free_key(commit, state.unique, state.id)
+    if state.ties & Tie.CHILD:
+        close_edges(commit, state.id)
+    if state.ties & Tie.PARENT:
+        release(commit, state.pk, state.id, succeeded=to == Status.SUCCEEDED)
+
+
+def _stored(patch: Patch) -> list[Any]:
+    """Patch values as the columns keep them."""
+    return [tags_text(v) if k == "tags" else v for k, v in patch.items()]  # type: ignore[arg-type]
+
+
+@cache
+def _update(to: int, names: tuple[str, ...]) -> Many:
+    fields = "".join(f", {name} = v.column{n}" for n, name in enumerate(names, 2))
+    return Many(
+        f"UPDATE task SET status = {to}, claim = NULL, flags = 0, cancel = 0{fields} "
+        "FROM (VALUES {rows}) AS v WHERE task.pk = v.column1",
+        1 + len(names),
+    )

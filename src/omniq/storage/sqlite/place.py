@@ -1,0 +1,73 @@
+"""The file and its directory: made private, and refused where SQLite would not be safe."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from omniq.errors import StorageError
+
+# WAL keeps its index in memory shared by the processes of one machine; on these it cannot.
+_NETWORK = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "coda", "glusterfs", "gpfs", "lustre", "ncpfs"}
+    | {"nfs", "nfs4", "smb3", "smbfs", "fuse.ceph", "fuse.gcsfuse", "fuse.glusterfs"}
+    | {"fuse.rclone", "fuse.s3fs", "fuse.sshfs"}
+)
+_making = threading.Lock()
+
+
+def prepare(path: Path) -> None:
+    """Make directory (0700) and file (0600) if they are missing, and check both."""
+    folder = path.parent
+    try:
+        if not folder.exists():
+            folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+            folder.joinpath(".gitignore").write_text("*\n")
+    except OSError as error:
+        raise _refuse(path, f"its directory cannot be made: {error.strerror}") from error
+    kind = filesystem(folder)
+    if kind in _NETWORK:
+        raise StorageError(
+            f"SQLite cannot be used at {path}: {kind} is a network filesystem, and processes on "
+            "two machines would corrupt the database. Use a local directory (base_dir), or a "
+            "server such as PostgreSQL or Redis for several machines"
+        )
+    # Closing a file drops every lock this process holds on it, SQLite's too: so it is touched
+    # only while it does not exist yet.
+    with _making:
+        if not path.exists():
+            try:
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            except FileExistsError:
+                pass
+            except OSError as error:
+                raise _refuse(path, f"the file cannot be made: {error.strerror}") from error
+    if path.is_dir():
+        raise _refuse(path, "it is a directory")
+    for what in (path, folder):
+        if not os.access(what, os.R_OK | os.W_OK):
+            raise _refuse(path, f"{what} cannot be written by this user")
+
+
+def filesystem(folder: Path) -> str:
+    """The type of the filesystem a directory is on; "" where the system does not say."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text().splitlines()
+    except OSError:
+        return ""
+    best, kind = -1, ""
+    here = folder.resolve()
+    for line in mounts:
+        _, point, fs, *_ = line.split(" ")
+        mount = Path(point.encode().decode("unicode_escape"))  # a space is written \040
+        if here.is_relative_to(mount) and len(mount.parts) >= best:
+            best, kind = len(mount.parts), fs
+    return kind
+
+
+def _refuse(path: Path, why: str) -> StorageError:
+    return StorageError(
+        f"SQLite cannot be used at {path}: {why}. Set base_dir (OMNIQ_BASE_DIR) to a local "
+        "directory this user may write"
+    )
