@@ -187,7 +187,7 @@ def test_close_closes_the_newest_first_and_cancels_the_rest(portal: LoopThread) 
     task = portal.run(start)
     doors = [AsyncDoor(name, closed) for name in ("first", "second", "third")]
     for door in doors:
-        portal.keep(door)
+        portal.keep(door, door.close)
     portal.release(doors[1])
     portal.close()
     assert closed == ["third", "first"]
@@ -211,7 +211,7 @@ def test_an_owner_that_fails_or_hangs_does_not_stop_the_others(portal: LoopThrea
 
     portal.run(double, 1)
     for door in (Stuck("s", closed), AsyncDoor("good", closed), Broken("b", closed)):
-        portal.keep(door)
+        portal.keep(door, door.close)
     portal.close(timeout=0.2)
     assert closed == ["good", "stuck"]
 
@@ -266,7 +266,8 @@ async def background():
     tasks.append(asyncio.get_running_loop().create_task(asyncio.sleep(1000)))
 
 tasks = []
-portal.keep(Owner())
+owner = Owner()
+portal.keep(owner, owner.close)
 portal.run(background)
 print(portal.run(double, 21), flush=True)
 """

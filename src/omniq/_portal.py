@@ -15,8 +15,9 @@ import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from omniq._threads import Answer, new_answer, start_native_thread
 from omniq.errors import StorageClosed, SyncInAsync
@@ -28,12 +29,6 @@ EXIT_SECONDS = 5.0
 
 _log = logging.getLogger("omniq.portal")
 _END: Any = object()
-
-
-class Owner(Protocol):
-    """Something that holds connections of the loop until it is closed."""
-
-    async def close(self) -> None: ...
 
 
 class LoopThread:
@@ -49,7 +44,7 @@ class LoopThread:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting_for_end: list[Answer[None]] = []
-        self._owners: dict[int, Owner] = {}
+        self._owners: dict[int, tuple[object, Callable[[], Awaitable[object]]]] = {}
         self._inherited: list[object] = []
         self._over = False
 
@@ -66,8 +61,9 @@ class LoopThread:
     ) -> T:
         """Await `function(*args)` on the loop and give what it gives.
 
-        The coroutine sees the caller's context variables. When the caller stops waiting, by
-        `timeout` seconds (TimeoutError) or by an interrupt, the coroutine is cancelled.
+        The coroutine sees the caller's context variables. It is cancelled after `timeout`
+        seconds (TimeoutError), and by an interrupt of the caller, who then waits for it to
+        end; a second interrupt breaks that off.
         """
         refuse_inside_loop(function)
         answer: Answer[T] = new_answer()
@@ -91,9 +87,12 @@ class LoopThread:
             loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(call())))
         try:
             return answer.result(timeout)
-        except BaseException:
+        except BaseException as error:
             if not answer.done():
                 loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+                if not isinstance(error, TimeoutError):
+                    with suppress(Exception):
+                        answer.result()
             raise
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
@@ -126,13 +125,17 @@ class LoopThread:
             if close is not None and self.running:
                 self.run(close)
 
-    def keep(self, owner: Owner) -> None:
+    def keep(self, owner: object, close: Callable[[], Awaitable[object]]) -> None:
         """Remember to close this at exit, in case nobody does before."""
-        self._owners[id(owner)] = owner
+        self._owners[id(owner)] = owner, close
 
-    def release(self, owner: Owner) -> None:
+    def release(self, owner: object) -> None:
         """It was closed by its user."""
         self._owners.pop(id(owner), None)
+
+    def leave_alone(self, inherited: object) -> None:
+        """Never finalise this: its sockets are the parent's."""
+        self._inherited.append(inherited)
 
     def close(self, timeout: float | None = None) -> None:
         """Close what is still open, the newest first, cancel the rest and end the thread.
@@ -143,7 +146,7 @@ class LoopThread:
         timeout = EXIT_SECONDS if timeout is None else timeout
         with self._lock:
             loop, self._loop = self._loop, None
-            owners = list(self._owners.values())
+            closers = [close for _, close in self._owners.values()]
             self._owners.clear()
             if loop is None:
                 return
@@ -151,7 +154,7 @@ class LoopThread:
             self._waiting_for_end.append(ended)
         winding_up = []
         loop.call_soon_threadsafe(
-            lambda: winding_up.append(loop.create_task(_wind_up(owners, timeout)))
+            lambda: winding_up.append(loop.create_task(_wind_up(closers, timeout)))
         )
         try:
             ended.result(timeout + 1)
@@ -167,8 +170,8 @@ class LoopThread:
     def forget(self) -> None:
         """In a forked child: leave the parent's loop and connections alone, start afresh.
 
-        The inherited objects are kept referenced: a finaliser would close sockets that the
-        parent still uses.
+        The inherited objects stay referenced: a finaliser would close sockets that the parent
+        still uses.
         """
         loop, owners = self._loop, self._owners
         self._lock = threading.Lock()
@@ -242,11 +245,11 @@ def _serve(started: Answer[asyncio.AbstractEventLoop], waiting_for_end: list[Ans
             ended.set_result(None)
 
 
-async def _wind_up(owners: list[Owner], timeout: float) -> None:
+async def _wind_up(closers: list[Callable[[], Awaitable[object]]], timeout: float) -> None:
     try:
         async with asyncio.timeout(timeout):
-            for owner in reversed(owners):
-                await _quietly(owner.close())
+            for close in reversed(closers):
+                await _quietly(close())
             others = asyncio.all_tasks() - {asyncio.current_task()}
             for task in others:
                 task.cancel()
@@ -257,7 +260,7 @@ async def _wind_up(owners: list[Owner], timeout: float) -> None:
         asyncio.get_running_loop().stop()
 
 
-async def _quietly(closing: Awaitable[None]) -> None:
+async def _quietly(closing: Awaitable[object]) -> None:
     try:
         await closing
     except Exception:

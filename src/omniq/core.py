@@ -66,9 +66,9 @@ class AsyncOmniQ:
             if task_queue is not None:
                 raise ConfigError("give backend= or task_queue=, not both")
             task_queue = backend.storage
-        self.config = load_config(config, **options)
+        self.config: OmniQConfig = load_config(config, **options)
         self.client = uuid7()
-        self.embedded = self.config.worker.embedded
+        self.embedded: bool = self.config.worker.embedded
         """Whether enqueueing starts a worker in this process."""
         self._clock = clock
         self._parts = (task_queue, result_storage, event_storage)

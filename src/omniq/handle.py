@@ -8,7 +8,7 @@ from omniq.models.info import TaskInfo
 from omniq.models.result import TaskResult
 from omniq.models.status import ResultStatus
 
-R = TypeVar("R", covariant=True)
+R_co = TypeVar("R_co", covariant=True)
 
 
 class Asked(Protocol):
@@ -21,7 +21,7 @@ class Asked(Protocol):
     async def retry(self, id: str, *, actor: str = "") -> bool: ...
 
 
-class AsyncTaskHandle(str, Generic[R]):
+class AsyncTaskHandle(str, Generic[R_co]):
     """A task's id: store it, send it, compare it like any string.
 
     Besides, it can be asked for the task's result and state. Copies made by string
@@ -42,9 +42,9 @@ class AsyncTaskHandle(str, Generic[R]):
         """The id as a plain string."""
         return str.__str__(self)
 
-    async def result(self, timeout: float | None = None) -> R:
+    async def result(self, timeout: float | None = None) -> R_co:
         """Wait for the value, at most `timeout` seconds; raises as `get_result` does."""
-        value: R = await self._queue.get_result(self.id, timeout)
+        value: R_co = await self._queue.get_result(self.id, timeout)
         return value
 
     async def status(self) -> ResultStatus:
