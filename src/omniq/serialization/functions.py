@@ -191,14 +191,24 @@ FUNCTIONS: Final = FunctionRegistry()
 
 
 def _own_name(func: Any) -> str:
-    """`home:qualname` of any callable; of a partial or an object: of what is behind it."""
+    """`home:qualname` of any callable.
+
+    What has no name of its own is called after what is behind it, with brackets, so that
+    the name leads nowhere: `app:partial(f)`, `app:Shop().pay`, `app:Shop()`.
+    """
+    shape = "{}"
     while isinstance(func, functools.partial):
-        func = func.func
+        shape, func = f"partial({shape})", func.func
     if isinstance(func, MethodType) and not isinstance(func.__self__, type):
-        func = func.__func__
+        owner = type(func.__self__)
+        return (
+            f"{home_of(owner.__module__)}:{shape.format(f'{owner.__qualname__}().{func.__name__}')}"
+        )
     if getattr(func, "__qualname__", None) is None:
-        func = getattr(func, "__wrapped__", None) or type(func)
-    return f"{home_of(func.__module__ or 'builtins')}:{func.__qualname__}"
+        func = getattr(func, "__wrapped__", None) or func
+    if getattr(func, "__qualname__", None) is None:
+        func, shape = type(func), shape.format("{}()")
+    return f"{home_of(func.__module__ or 'builtins')}:{shape.format(func.__qualname__)}"
 
 
 def _found_by_name(func: Any) -> bool:
