@@ -121,4 +121,6 @@ def _make(func: Callable[..., Any], name: str | None, given: dict[str, Any]) -> 
         given["tags"] = tuple(given["tags"])
     options = TaskOptions.checked(given)
     named = FUNCTIONS.register(func, name, options)
-    return TaskFunction(func, options, named)
+    made: TaskFunction[Any, Any, Any] = TaskFunction(func, options, named)
+    FUNCTIONS.alias(made, named)
+    return made

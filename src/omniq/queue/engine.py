@@ -241,8 +241,8 @@ class Engine:
 def is_async(func: object) -> bool:
     """Whether calling `func` gives a coroutine."""
     code = getattr(func, "__code__", None)
-    if code is not None and code.co_flags & inspect.CO_COROUTINE:
-        return True
+    if code is not None and not vars(func):  # a function that nothing is wrapped around
+        return bool(code.co_flags & inspect.CO_COROUTINE)
     func = inspect.unwrap(func) if callable(func) else func
     while hasattr(func, "func"):  # functools.partial
         func = func.func

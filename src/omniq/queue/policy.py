@@ -160,7 +160,8 @@ def action(row: TaskRow, what: str, actor: str, now: Ms, rules: Rules) -> PutEve
 
 def retry_delay(policy: RetryPolicy, attempt: int) -> float:
     """Seconds before the run that follows attempt number `attempt` (from 1)."""
-    delay = min(policy.delay * policy.factor ** (attempt - 1), policy.max_delay)
+    grown = policy.delay * policy.factor ** min(attempt - 1, 100)  # further would overflow
+    delay = min(grown, policy.max_delay)
     return delay * (1 + policy.jitter * random.random())
 
 

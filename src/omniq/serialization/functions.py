@@ -77,6 +77,10 @@ class FunctionRegistry:
             self._cache[wrapped] = ref
         return named
 
+    def alias(self, other: Function, name: str) -> None:
+        """Let an object that stands for a registered function be enqueued in its place."""
+        self._cache[other] = self._known[name]
+
     def refer(self, func: Function | str) -> Ref:
         """How to name `func` in a row; this process then knows it by that name.
 

@@ -23,11 +23,13 @@ class Crew:
     """At most `size` threads, started when there is work for them.
 
     `submit(work, tell)`: `work()` runs in a thread and must not raise; `tell(value)` is
-    called on the loop's thread.
+    called on the loop's thread. `leaving()` runs in each thread before it ends.
     """
 
-    def __init__(self, size: int, *, name: str) -> None:
-        self._size, self._name = size, name
+    def __init__(
+        self, size: int, *, name: str, leaving: Callable[[], None] = lambda: None
+    ) -> None:
+        self._size, self._name, self._leaving = size, name, leaving
         self._work: SimpleQueue[tuple[Work, Tell] | None] = SimpleQueue()
         self._told: deque[tuple[Tell, Any]] = deque()
         self._signalled = False
@@ -47,10 +49,6 @@ class Crew:
             thread.start()
         self._work.put((work, tell))
 
-    def grow(self) -> None:
-        """One more thread, in place of one that does not come back."""
-        self._size += 1
-
     def close(self) -> None:
         """Let idle threads end; busy ones end with their work."""
         for _ in self._threads:
@@ -60,6 +58,7 @@ class Crew:
         while True:
             item = self._work.get()
             if item is None:
+                self._leaving()
                 return
             work, tell = item
             value = work()

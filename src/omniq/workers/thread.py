@@ -31,7 +31,7 @@ class ThreadLane(Lane):
 
     def start(self, done: Done) -> None:
         super().start(done)
-        self._crew = Crew(self.slots, name="omniq-thread-lane")
+        self._crew = Crew(self.slots, name="omniq-thread-lane", leaving=self._loops.leave)
 
     def submit(self, run: Run) -> None:
         assert self._crew is not None
@@ -107,6 +107,13 @@ class _ThreadLoops:
         finally:
             with self._lock:
                 del self._tasks[run.row.id]
+
+    def leave(self) -> None:
+        """This thread ends: its loop with it."""
+        loop = getattr(self._local, "loop", None)
+        if loop is not None:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
 
     def cancel(self, run: Run) -> None:
         with self._lock:

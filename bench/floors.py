@@ -1,0 +1,113 @@
+"""The floors: what the place itself costs, without fences, leases, rules or events."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import msgspec
+
+encode, decode = msgspec.msgpack.encode, msgspec.msgpack.decode
+BATCH = 100
+PAYLOAD = encode([[5, 10], {}])
+
+SCHEMA = """
+CREATE TABLE task (id INTEGER PRIMARY KEY, status INTEGER NOT NULL, payload BLOB NOT NULL);
+CREATE INDEX ready ON task (id) WHERE status = 40;
+CREATE TABLE result (id INTEGER PRIMARY KEY, value BLOB NOT NULL);
+"""
+CLAIM = """
+UPDATE task SET status = 50
+WHERE id IN (SELECT id FROM task WHERE status = 40 ORDER BY id LIMIT ?)
+RETURNING id, payload
+"""
+
+
+async def noop(x: int, y: int) -> int:
+    return x + y
+
+
+async def memory(tasks: int) -> float:
+    """Plain dicts: seconds for `tasks` no-op coroutines, 100 at a time."""
+    rows = dict.fromkeys(range(tasks), PAYLOAD)
+    ready, results = deque(rows), {}
+
+    async def run(id: int) -> tuple[int, bytes]:
+        args, kwargs = decode(rows[id])
+        return id, encode(await noop(*args, **kwargs))
+
+    started = time.perf_counter()
+    while ready:
+        claimed = [ready.popleft() for _ in range(min(BATCH, len(ready)))]
+        for id, value in await asyncio.gather(*(run(id) for id in claimed)):
+            del rows[id]
+            results[id] = value
+    taken = time.perf_counter() - started
+    assert len(results) == tasks
+    return taken
+
+
+async def connect(path: Path) -> aiosqlite.Connection:
+    """A connection with the settings OmniQ uses."""
+    db = await aiosqlite.connect(path, isolation_level=None)
+    await db.execute("PRAGMA journal_mode = WAL")
+    await db.execute("PRAGMA synchronous = NORMAL")
+    return db
+
+
+async def sqlite(tasks: int, path: Path) -> float:
+    """SQLite: claim 100, run them, one transaction that deletes rows and inserts results."""
+    db = await connect(path)
+    await db.executescript(SCHEMA)
+    await db.execute("BEGIN IMMEDIATE")
+    await db.executemany("INSERT INTO task (status, payload) VALUES (40, ?)", [(PAYLOAD,)] * tasks)
+    await db.execute("COMMIT")
+
+    def claim(connection: sqlite3.Connection) -> list[Any]:
+        return connection.execute(CLAIM, (BATCH,)).fetchall()
+
+    def settle(connection: sqlite3.Connection, ended: list[tuple[int, bytes]]) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("DELETE FROM task WHERE id = ?", [(id,) for id, _ in ended])
+        connection.executemany("INSERT INTO result VALUES (?, ?)", ended)
+        connection.execute("COMMIT")
+
+    async def run(id: int, payload: bytes) -> tuple[int, bytes]:
+        args, kwargs = decode(payload)
+        return id, encode(await noop(*args, **kwargs))
+
+    started = time.perf_counter()
+    while rows := await db._execute(claim, db._conn):
+        ended = await asyncio.gather(*(run(id, payload) for id, payload in rows))
+        await db._execute(settle, db._conn, ended)
+    taken = time.perf_counter() - started
+    cursor = await db.execute("SELECT count(*) FROM result")
+    assert await cursor.fetchone() == (tasks,)
+    await db.close()
+    return taken
+
+
+async def commit_per_task(tasks: int, producers: int, path: Path) -> float:
+    """SQLite: every producer commits each of its tasks by itself."""
+    db = await connect(path)
+    await db.executescript(SCHEMA)
+
+    def insert(connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO task (status, payload) VALUES (40, ?)", (PAYLOAD,))
+        connection.execute("COMMIT")
+
+    async def produce() -> None:
+        for _ in range(tasks // producers):
+            await db._execute(insert, db._conn)
+
+    started = time.perf_counter()
+    await asyncio.gather(*(produce() for _ in range(producers)))
+    taken = time.perf_counter() - started
+    await db.close()
+    return taken

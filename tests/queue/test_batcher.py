@@ -1,0 +1,103 @@
+"""Group commit: one trip for what came while the last was under way."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from omniq.errors import StorageUnavailable
+from omniq.ids import uuid7
+from omniq.models import Applied, Move, Receipt, Status, Unit
+from omniq.queue.batcher import Batcher
+
+pytestmark = pytest.mark.asyncio
+
+
+def move(id: str | None = None) -> Move:
+    return Move(id=id or uuid7(), expect=(Status.READY,), to=Status.CANCELLED)
+
+
+class Trips:
+    """Takes batches one after the other; each ends when it is let go."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Unit]] = []
+        self.gate = asyncio.Event()
+        self.under_way = asyncio.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+
+    async def send(self, units: list[Unit]) -> Receipt:
+        self.batches.append(units)
+        self.under_way.set()
+        await self.gate.wait()
+        if self.error:
+            raise self.error
+        return Receipt([Applied.APPLIED] * len(units))
+
+
+async def test_an_idle_batcher_sends_at_once() -> None:
+    trips = Trips()
+    answer = await Batcher(trips.send).put(move())
+    assert answer.applied is Applied.APPLIED
+    assert [len(b) for b in trips.batches] == [1]
+
+
+async def test_what_comes_during_a_trip_shares_the_next() -> None:
+    trips = Trips()
+    batcher = Batcher(trips.send)
+    trips.gate.clear()
+    first = asyncio.create_task(batcher.put(move()))
+    await trips.under_way.wait()
+    rest = [asyncio.create_task(batcher.put(move())) for _ in range(50)]
+    await asyncio.sleep(0)
+    trips.gate.set()
+    await asyncio.gather(first, *rest)
+    assert [len(b) for b in trips.batches] == [1, 50]
+
+
+async def test_a_batch_has_one_unit_per_row_and_a_bound() -> None:
+    trips = Trips()
+    batcher = Batcher(trips.send, max_units=3)
+    same = uuid7()
+    await batcher.put_many([move(same), move(same), *(move() for _ in range(4))])
+    assert [len(b) for b in trips.batches] == [1, 3, 2]
+
+
+async def test_everyone_in_a_failed_batch_is_told_and_the_next_goes_through() -> None:
+    trips = Trips()
+    batcher = Batcher(trips.send)
+    trips.error = StorageUnavailable("gone")
+    both = await asyncio.gather(batcher.put(move()), batcher.put(move()), return_exceptions=True)
+    assert [type(e) for e in both] == [StorageUnavailable, StorageUnavailable]
+    trips.error = None
+    assert (await batcher.put(move())).applied is Applied.APPLIED
+
+
+async def test_a_full_line_makes_callers_wait_and_loses_none() -> None:
+    trips = Trips()
+    batcher = Batcher(trips.send, max_units=2, max_backlog=4)
+    answers = await asyncio.gather(*(batcher.put(move()) for _ in range(40)))
+    assert len(answers) == 40
+    assert sum(len(b) for b in trips.batches) == 40
+
+
+async def test_flush_waits_for_units_nobody_waits_for() -> None:
+    trips = Trips()
+    batcher = Batcher(trips.send)
+    batcher.put_later(move())
+    await batcher.flush()
+    assert [len(b) for b in trips.batches] == [1]
+
+
+async def test_a_caller_that_gives_up_harms_no_other() -> None:
+    trips = Trips()
+    batcher = Batcher(trips.send)
+    trips.gate.clear()
+    quitter = asyncio.create_task(batcher.put(move()))
+    stayer = asyncio.create_task(batcher.put(move()))
+    await trips.under_way.wait()
+    quitter.cancel()
+    trips.gate.set()
+    assert (await stayer).applied is Applied.APPLIED
