@@ -92,7 +92,7 @@ OPTIONS: Final = (
     Option("storage_type", "STORAGE_TYPE", "storage.type", _STORAGE, "Where tasks, results and events are kept."),
     Option("storage_url", "STORAGE_URL", "storage.url", URL, "The same as a URL; wins over the type.", True),
     Option("storage_options", "STORAGE_OPTIONS", "storage.options", MAPPING, "Further options of the storage, passed on as they are."),
-    Option("obstore_uri", "OBSTORE_URI", "storage.obstore_uri", TEXT, "File storage kept by obstore at this URI, for example `s3://bucket/path`.", True),
+    Option("obstore_uri", "OBSTORE_URI", "storage.obstore_uri", URL, "File storage kept by obstore at this URI, for example `s3://bucket/path`.", True),
     Option("task_queue_type", "TASK_QUEUE_TYPE", "task_queue.type", _STORAGE, "Where tasks are kept, if not with everything else; wins over the storage type.", True),
     Option("task_queue_url", "TASK_QUEUE_URL", "task_queue.url", URL, "The same as a URL; wins over the type.", True),
     Option("result_storage_type", "RESULT_STORAGE_TYPE", "result_storage.type", _STORAGE, "Where results are kept, if not with everything else; wins over the storage type.", True),
