@@ -1,0 +1,210 @@
+"""A task's life: a strip of waits and runs to scale, and what happened, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from htpy import Element, Node, a, div, li, ol, p, rect, span, svg, time, title
+from msgspec import Struct
+
+from omniq.dashboard.components.format import clock, duration, iso, now_ms
+from omniq.dashboard.components.icons import icon
+from omniq.models.event import TaskEvent
+from omniq.models.row import Ms, TaskRow
+from omniq.models.status import EventType, Status
+
+_ENDS = {
+    EventType.COMPLETE: "ok",
+    EventType.ERROR: "bad",
+    EventType.DEAD: "bad",
+    EventType.CANCELLED: "off",
+    EventType.EXPIRED: "off",
+    EventType.LEASE_LOST: "bad",
+    EventType.UNKNOWN_FUNCTION: "bad",
+    EventType.RETRY: "bad",
+}
+_DRAWINGS = {
+    EventType.ENQUEUED: "ready",
+    EventType.SCHEDULED: "scheduled",
+    EventType.EXECUTING: "running",
+    EventType.COMPLETE: "succeeded",
+    EventType.ERROR: "failed",
+    EventType.RETRY: "retry",
+    EventType.CANCELLED: "cancelled",
+    EventType.EXPIRED: "expired",
+    EventType.DEAD: "failed",
+    EventType.UNKNOWN_FUNCTION: "alert",
+    EventType.WORKER_STARTED: "play",
+    EventType.WORKER_STOPPED: "stop",
+    EventType.LEASE_LOST: "alert",
+    EventType.ACTION: "check",
+}
+_WORDS = {
+    EventType.ENQUEUED: "Enqueued",
+    EventType.SCHEDULED: "Scheduled",
+    EventType.EXECUTING: "Started",
+    EventType.COMPLETE: "Completed",
+    EventType.ERROR: "Attempt failed",
+    EventType.RETRY: "Will be retried",
+    EventType.CANCELLED: "Cancelled",
+    EventType.EXPIRED: "Expired before a start",
+    EventType.DEAD: "Failed for good",
+    EventType.UNKNOWN_FUNCTION: "Given back: the worker does not know the function",
+    EventType.WORKER_STARTED: "Worker started",
+    EventType.WORKER_STOPPED: "Worker stopped",
+    EventType.LEASE_LOST: "Its worker stopped answering",
+    EventType.ACTION: "Done by hand",
+}
+
+
+class Span(Struct, frozen=True):
+    """A stretch of a task's life. `look`: planned, wait, run, ok, bad or off."""
+
+    look: str
+    label: str
+    start: Ms
+    end: Ms
+
+
+def spans(row: TaskRow, events: Sequence[TaskEvent], now: Ms) -> list[Span]:
+    """The stretches between creation and end, from events where they are kept."""
+    found: list[Span] = []
+    at, running, attempt = row.created_at, False, 0
+    due = row.created_at if events else row.run_at
+
+    def waited(until: Ms) -> None:
+        split = min(max(at, due), until)
+        if split > at:
+            found.append(Span("planned", "planned", at, split))
+        if until > split:
+            found.append(Span("wait", "waited", split, until))
+
+    for event in sorted(events, key=lambda one: (one.at, one.epoch, one.n)):
+        if event.type is EventType.EXECUTING:
+            waited(event.at)
+            at, running, attempt = event.at, True, attempt + 1
+        elif event.type in _ENDS and running:
+            found.append(Span(_ENDS[event.type], f"attempt {attempt}", at, event.at))
+            at, running, due = event.at, False, event.at
+        if event.type in (EventType.RETRY, EventType.SCHEDULED):
+            due = max(event.at, row.run_at)
+    if not found and row.started_at is not None:
+        due = row.run_at
+        waited(row.started_at)
+        at, running, attempt = row.started_at, True, row.attempt
+    if running and row.status is not Status.RUNNING and row.finished_at:
+        look = {Status.SUCCEEDED: "ok", Status.FAILED: "bad"}.get(row.status, "off")
+        found.append(Span(look, f"attempt {attempt}", at, row.finished_at))
+    elif running:
+        found.append(Span("run", f"attempt {attempt}", at, max(now, at)))
+    elif not row.status.final:
+        due = row.run_at
+        waited(max(now, at, row.run_at if row.status is Status.SCHEDULED else 0))
+    return found
+
+
+def strip(row: TaskRow, events: Sequence[TaskEvent]) -> Element | None:
+    """The stretches drawn to scale, the shortest still visible."""
+    stretches = spans(row, events, now_ms())
+    total = sum(one.end - one.start for one in stretches)
+    if not stretches:
+        return None
+    least = 1.5
+    widths = [max(least, 100 * (s.end - s.start) / total if total else least) for s in stretches]
+    scale = 100 / sum(widths)
+    drawn: list[Element] = []
+    x = 0.0
+    for one, width in zip(stretches, widths, strict=True):
+        wide = width * scale
+        told = f"{one.label}: {duration(one.end - one.start)}"
+        drawn.append(
+            rect(
+                f".{one.look}",
+                x=f"{x:.2f}",
+                y="0",
+                width=f"{max(wide - 0.3, 0.4):.2f}",
+                height="10",
+                rx="0.2",
+            )[title[told]]
+        )
+        x += wide
+    said = ", ".join(f"{one.label} {duration(one.end - one.start)}" for one in stretches)
+    return div(".strip")[
+        svg(viewBox="0 0 100 10", preserveAspectRatio="none", role="img", aria_label=said)[drawn],
+        p(".legend")[
+            (
+                span(f".key.{one.look}")[f"{one.label} {duration(one.end - one.start)}"]
+                for one in stretches[-8:]
+            )
+        ],
+    ]
+
+
+def sentence(event: TaskEvent) -> str:
+    """An event in words."""
+    words = _WORDS.get(event.type, str(event.type))
+    data = event.data
+    if event.type is EventType.ACTION:
+        done = data.get("action") or data.get("what") or "something"
+        return f"{str(done).capitalize()} by hand" + (
+            f", by {data['actor']}" if data.get("actor") else ""
+        )
+    return words
+
+
+def detail(event: TaskEvent) -> str:
+    """What an event adds to its sentence, on one line."""
+    data: dict[str, Any] = {
+        k: v for k, v in event.data.items() if k not in ("action", "actor", "what", "traceback")
+    }
+    said = data.pop("message", None) or data.pop("error", None)
+    kind = data.pop("type", None)
+    parts = [": ".join(str(part) for part in (kind, said) if part)] if kind or said else []
+    parts += [f"{key} {value}" for key, value in data.items() if value not in (None, "", [], {})]
+    return ", ".join(parts)[:400]
+
+
+def event_list(events: Sequence[TaskEvent], worker_url: Any) -> Element:
+    """Events as a list with a line through it."""
+    return ol(".timeline")[
+        (
+            li(f".t-{event.type.value.replace('_', '-')}")[
+                span(".mark", aria_hidden="true")[icon(_DRAWINGS.get(event.type, "ready"))],
+                div[
+                    p(".what")[sentence(event), _attempt(event)],
+                    p(".more.quiet")[detail(event)] if detail(event) else None,
+                    p(".quiet.num")[
+                        time(datetime=iso(event.at), data_clock=True)[f"{clock(event.at)} UTC"],
+                        _by(event, worker_url),
+                    ],
+                ],
+            ]
+            for event in events
+        )
+    ]
+
+
+def _attempt(event: TaskEvent) -> Node:
+    if event.type is EventType.EXECUTING and event.epoch:
+        return span(".quiet")[f" · claim {event.epoch}"]
+    return None
+
+
+def _by(event: TaskEvent, worker_url: Any) -> Node:
+    if not event.worker:
+        return None
+    return [" · ", a(href=worker_url(event.worker))[short(event.worker)]]
+
+
+def event_icon(event: TaskEvent) -> Element:
+    return icon(_DRAWINGS.get(event.type, "ready"))
+
+
+def tone(event: TaskEvent) -> str:
+    return _ENDS.get(event.type, "")
+
+
+def short(id: str) -> str:
+    """The part of an id that tells it from its neighbours."""
+    return id if len(id) <= 14 else f"…{id[-10:]}"
