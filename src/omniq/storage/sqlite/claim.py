@@ -26,8 +26,11 @@ ASK = (
     "EXISTS (SELECT 1 FROM task WHERE status = 50 AND owner = :owner AND claim = :request)"
 )
 RENEW = (
-    "INSERT INTO owner (id, until) VALUES (?, ?) "
-    "ON CONFLICT (id) DO UPDATE SET until = excluded.until"
+    "INSERT INTO owner (id, until) SELECT :owner, :until WHERE EXISTS "
+    "(SELECT 1 FROM task INDEXED BY task_running WHERE status = 50 AND owner = :owner) "
+    "ON CONFLICT (id) DO UPDATE SET until = excluded.until "
+    # Two idle workers whose claims always wrote would wake each other for ever.
+    "WHERE abs(owner.until - excluded.until) >= 1000"
 )
 PROMOTE = (
     "UPDATE task SET status = 40 WHERE pk IN (SELECT pk FROM task INDEXED BY task_scheduled "
@@ -42,18 +45,18 @@ TAKE = (
 )
 _CHORE = (
     "UPDATE task SET status = 50, epoch = epoch + 1, claim = :request, owner = :owner, "
-    "flags = flags | {flag}, losses = losses + {lost} WHERE pk IN ({which} LIMIT :limit)"
+    "flags = flags | ({flag}), losses = losses + {lost} WHERE pk IN ({which} LIMIT :limit)"
 )
 LOST = _CHORE.format(
     flag=Flag.LOST,
     lost=1,
     which="SELECT task.pk FROM owner CROSS JOIN task INDEXED BY task_running "
-    "ON task.owner = owner.id WHERE task.status = 50 AND owner.until <= :now",
+    "ON task.owner = owner.id WHERE task.status = 50 AND owner.until <= :now AND owner.id <> :owner",
 )
 STRANDED = _CHORE.format(
-    flag=Flag.STRANDED,
+    flag=f"{Flag.STRANDED} | CASE WHEN expires_at <= :now THEN {Flag.EXPIRED} ELSE 0 END",
     lost=0,
-    which="SELECT pk FROM task INDEXED BY task_stranded WHERE status = 10 AND flags = 1",
+    which="SELECT pk FROM task INDEXED BY task_stranded WHERE status = 10 AND flags > 0",
 )
 EXPIRED = _CHORE.format(
     flag=Flag.EXPIRED,
@@ -89,18 +92,18 @@ def claim_tasks(
     asked: dict[str, str | int] = {"now": now, "owner": claim.owner, "request": claim.request}
     pauses, resent = cursor.execute(ASK, asked).fetchone()
     paused = decode(pauses, type=set[str])
-    slots = [slot for slot in claim.slots if slot.queue not in paused]
-    for slot in slots:
+    for slot in claim.slots:
         if cursor.execute(PROMOTE, (slot.queue, slot.lane, now, PROMOTED)).rowcount:
             topics.update(("tasks", f"queue:{slot.queue}"))
     given: list[TaskRow] = []
-    cursor.execute(RENEW, (claim.owner, now + claim.lease))
     if not resent:
-        taken = _take(cursor, slots, claim, asked) + _chores(cursor, claim.chores, asked)
+        open_ = [slot for slot in claim.slots if slot.queue not in paused]
+        taken = _take(cursor, open_, claim, asked) + _chores(cursor, claim.chores, asked)
         if taken:
             topics.add("tasks")
     if resent or taken:
         given = unpack_tasks(cursor.execute(GIVEN, (claim.owner, claim.request)).fetchone())
+    cursor.execute(RENEW, asked | {"until": now + claim.lease})
     for row in given:
         if not resent and not row.flags and row.unique and row.unique.free == "start":
             cursor.execute(FREE_KEY, (row.unique.key, row.id))
@@ -112,7 +115,7 @@ def claim_tasks(
     return Batch(
         tasks=sorted((row for row in given if not row.flags), key=order),
         chores=[row for row in given if row.flags],
-        next_due=_next_due(cursor, slots),
+        next_due=_next_due(cursor, claim.slots),
     )
 
 
@@ -120,11 +123,14 @@ def _take(
     cursor: sqlite3.Cursor, slots: Sequence[Slot], claim: Claim, asked: dict[str, str | int]
 ) -> int:
     left = claim.limit
-    for slot in slots:
-        limit = min(slot.limit, left)
+    taken: dict[str, int] = {}
+    for slot in slots:  # those of one lane share its room
+        limit = min(slot.limit - taken.get(slot.lane, 0), left)
         if limit > 0:
             place = {"queue": slot.queue, "lane": slot.lane, "limit": limit}
-            left -= cursor.execute(TAKE, asked | place).rowcount
+            got = cursor.execute(TAKE, asked | place).rowcount
+            taken[slot.lane] = taken.get(slot.lane, 0) + got
+            left -= got
     return claim.limit - left
 
 
@@ -154,7 +160,7 @@ def extend_lease(
     topics: set[str] | None = None,
 ) -> Held:
     """Renew a lease, write progress, and compare what the owner holds with what it says."""
-    cursor.execute(RENEW, (owner, now + lease))
+    cursor.execute(RENEW, {"owner": owner, "until": now + lease})
     values: list[object] = []
     for task in held:
         if task.progress is not None:

@@ -48,19 +48,17 @@ def _answer(commit: Commit, parent: str, which: str, limit: int, *, stranded: bo
     if children == "[]":
         return 0
     here = "id IN (SELECT value FROM json_each(?))"
+    told = f"UPDATE task SET waiting = waiting - 1, {{change}} WHERE {here}"
     if stranded:
         (marked,) = commit.one(
             f"SELECT json_group_array(id) FROM task WHERE {here} AND status = 10", children
         )
-        commit.run(f"UPDATE task SET flags = 1 WHERE {here} AND status = 10", children)
+        commit.run(told.format(change="flags = flags | (status = 10)"), children)
         commit.stranded += decode(marked, type=list[str])
     else:
-        commit.run(
-            "UPDATE task SET waiting = waiting - 1, status = CASE WHEN waiting > 1 OR flags "
-            f"THEN status WHEN run_at > ? THEN 30 ELSE 40 END WHERE {here} AND status = 10",
-            commit.now,
-            children,
-        )
+        waits = "status <> 10 OR waiting > 1 OR flags > 0"
+        change = f"status = CASE WHEN {waits} THEN status WHEN run_at > ? THEN 30 ELSE 40 END"
+        commit.run(told.format(change=change), commit.now, children)
         for status in (_SCHEDULED, _READY):
             (queues,) = commit.one(
                 "SELECT json_group_array(DISTINCT queue) FROM task "

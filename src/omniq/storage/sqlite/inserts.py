@@ -60,10 +60,11 @@ def insert(commit: Commit, at: int, unit: Insert, *, rider: bool = False) -> App
         return Applied.REFUSED
     edges: list[Any] = []
     missing: list[str] = []
-    waiting = flags = 0
+    waiting, flags = 0, row.flags
     if deps:
         known = _parents(commit, deps)
-        for dep in {dep.parent: dep for dep in reversed(deps)}.values():
+        # Of two edges to one parent the stricter counts.
+        for dep in {d.parent: d for d in sorted(deps, key=_strictness)}.values():
             status = known.get(dep.parent)
             if status is None:
                 if dep.missing == "refuse":
@@ -81,7 +82,7 @@ def insert(commit: Commit, at: int, unit: Insert, *, rider: bool = False) -> App
                 commit.missing[at] = tuple(missing)
             return Applied.REFUSED
     status = _SCHEDULED if row.run_at > commit.now else _READY
-    if waiting or flags:
+    if waiting or flags & Flag.STRANDED:
         status = _WAITING
     ties = (Tie.UNIQUE if row.unique else 0) | (Tie.CHILD if edges else 0)
     INSERT_TASKS.run(
@@ -97,7 +98,7 @@ def insert(commit: Commit, at: int, unit: Insert, *, rider: bool = False) -> App
             "(SELECT parent FROM edge WHERE child = ? AND open = 1)",
             row.id,
         )
-    if flags:
+    if flags & Flag.STRANDED:
         commit.stranded.append(row.id)
     _added(commit, at, unit, status)
     return Applied.APPLIED
@@ -115,6 +116,10 @@ def _added(commit: Commit, at: int, unit: Insert, status: int) -> None:
     commit.became(status, unit.row.queue)
     commit.tell(at, unit.events)
     commit.topics.add("tasks")
+
+
+def _strictness(dep: Dep) -> bool:
+    return dep.need == "success"
 
 
 def _parents(commit: Commit, deps: tuple[Dep, ...]) -> dict[str, int]:

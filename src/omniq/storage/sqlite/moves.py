@@ -89,8 +89,8 @@ def move_plain(commit: Commit, units: Sequence[tuple[int, Move]]) -> list[tuple[
         outcome[at] = Applied.APPLIED
     for shape, values in shapes.items():
         _update(*shape).run(commit.cursor, values)
-    if results:
-        commit.put_results(results)
+    if results and 4 * commit.put_results(results) < len(results):
+        _refuse_results(commit, results, {unit.id: at for at, unit in units})
     if shapes:
         topics.add("tasks")
     return tied
@@ -105,6 +105,8 @@ def move(commit: Commit, at: int, unit: Move) -> Applied:
     if unit.ask:
         if state.status == _RUNNING:
             return _ask(commit, state)
+        if state.status >= FINAL:
+            return Applied.REFUSED
         to = _CANCELLED
     patch = unit.patch
     if to == _READY and patch.get("run_at", state.run_at) > commit.now:
@@ -122,7 +124,9 @@ def move(commit: Commit, at: int, unit: Move) -> Applied:
         if to >= FINAL:
             _end(commit, state, to)
     if unit.result is not None:
-        commit.put_results([state.id, state.epoch, unit.result.until, unit.result.value])
+        value, until = unit.result
+        if not commit.put_results([state.id, state.epoch, until, value]):
+            commit.refuse_rider(at)
     commit.tell(at, unit.events)
     spawn(commit, at, unit.spawn)
     for doc in unit.docs:
@@ -165,11 +169,28 @@ def _write(commit: Commit, state: State, to: int | None, patch: Patch) -> None:
         if to != _RUNNING:
             # Also where it was not running: the mark of a stranded row goes with its status.
             fields.append("claim = NULL, flags = 0, cancel = 0")
-        if to < FINAL:
+        if to >= FINAL:
+            fields.append("waiting = 0")
+        else:
             fields.append(f"ties = ties & {Tie.RELEASING - 1}")
     if fields:
         text = f"UPDATE task SET {', '.join(fields)} WHERE pk = ?"
         commit.run(text, *values, state.pk)
+    if to is None and state.status == _SCHEDULED:
+        commit.became(_SCHEDULED, state.queue)  # it may be due before others now
+
+
+def _refuse_results(commit: Commit, results: list[Any], places: dict[str, int]) -> None:
+    """Some result was not kept: a result of a later run is there already. Find which."""
+    (found,) = commit.one(
+        "SELECT json_group_object(id, epoch) FROM result "
+        "WHERE id IN (SELECT value FROM json_each(?))",
+        ids_json(results[::4]),
+    )
+    kept = decode(found, type=dict[str, int])
+    for id_, epoch in zip(results[::4], results[1::4], strict=True):
+        if kept[id_] > epoch:
+            commit.refuse_rider(places[id_])
 
 
 def _end(commit: Commit, state: State, to: int) -> None:

@@ -81,7 +81,7 @@ def find_tasks(
     where, values = _conditions(filter)
     where.append(_VISIBLE)
     values.append(now)
-    way, direction = (">", "ASC") if filter.oldest_first else ("<", "DESC")
+    way, back, direction = (">", "<", "ASC") if filter.oldest_first else ("<", ">", "DESC")
     if after is not None:
         where.append(f"task.id {way} ?")
         values.append(after)
@@ -93,7 +93,7 @@ def find_tasks(
         [after, scan - 1] if after is not None else [scan - 1],
     ).fetchone()
     if edge is not None:
-        where.append(f"task.id {way}= ?")
+        where.append(f"task.id {back}= ?")
         values.append(edge)
     order = f"FROM task{_index(filter)} WHERE {' AND '.join(where)} ORDER BY task.id {direction}"
     if filter.text is not None:

@@ -215,8 +215,8 @@ class AsyncSQLiteStorage(AsyncStorage):
     ) -> T:
         topics: set[str] = set()
         answer = self._writer.transaction(connection, work, topics, *args)
-        # Here and not in the caller, who may have been cancelled.
-        self._post.signal(topics)
+        if topics:  # here and not in the caller, who may have been cancelled
+            self._post.signal(topics)
         return answer
 
     async def _read(self, question: Callable[..., T], *args: Any) -> T:

@@ -44,6 +44,10 @@ KEPT = (
 )
 _THESE = "IN (SELECT value FROM json_each(?))"
 DROP_TASKS = (
+    # A key without a time of its own goes with its row.
+    "DELETE FROM uniq WHERE (key, task) IN (SELECT json_extract(uniq, '$[0]'), id FROM task "
+    f"WHERE id {_THESE} AND uniq IS NOT NULL "
+    "AND (json_extract(uniq, '$[2]') <> 'time' OR json_extract(uniq, '$[1]') IS NULL))",
     f"DELETE FROM result WHERE until IS NULL AND id {_THESE}",
     f"DELETE FROM edge WHERE child {_THESE}",
     f"DELETE FROM edge WHERE parent {_THESE}",
@@ -75,15 +79,15 @@ DROP_EVENTS = (
 
 
 def sweep_once(cursor: sqlite3.Cursor, limit: int, now: Ms, topics: set[str] | None = None) -> int:
-    """One transaction's worth: at most about `limit` rows of each kind. How many it was."""
+    """One transaction's worth: at most `limit` rows, and how many it was."""
     commit = Commit(cursor, now, 0)
-    done = _release(commit, limit) + _drop_tasks(commit, limit)
+    done = _release(commit, limit)
+    done += _drop_tasks(commit, limit - done)
     if done:
         commit.topics.add("tasks")
-    bounds = {"now": now, "limit": limit}
     for statement in (DROP_RESULTS, DROP_DOCS, DROP_KEYS, DROP_EVENTS):
-        done += cursor.execute(statement, bounds).rowcount
-    cursor.execute(DROP_OWNERS, bounds)
+        done += cursor.execute(statement, {"now": now, "limit": limit - done}).rowcount
+    cursor.execute(DROP_OWNERS, {"now": now, "limit": limit})
     commit.finish()
     if topics is not None:
         topics |= commit.topics

@@ -44,7 +44,7 @@ CREATE INDEX task_running ON task (owner, claim) WHERE status = 50;
 -- counts of what waits
 CREATE INDEX task_waiting ON task (queue, status) WHERE status < 30;
 -- chores
-CREATE INDEX task_stranded ON task (id) WHERE status = 10 AND flags = 1;
+CREATE INDEX task_stranded ON task (id) WHERE status = 10 AND flags > 0;
 CREATE INDEX task_expiring ON task (expires_at) WHERE status < 50 AND expires_at IS NOT NULL;
 -- counts of what ended, and its removal
 CREATE INDEX task_ended ON task (queue, status, keep_until) WHERE status >= 60;
