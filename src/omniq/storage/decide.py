@@ -26,7 +26,7 @@ from omniq.models.units import (
 )
 from omniq.storage.reads import own
 from omniq.storage.segment import Change, Edge, EdgeState, Holder, Segment
-from omniq.storage.state import State
+from omniq.storage.state import State, chapter
 
 UNIT_ROWS = 500
 """Children one unit releases; the rest go on in `sweep`."""
@@ -61,7 +61,7 @@ class Draft:
         self.rows: dict[str, TaskRow] = {}
         """Inserted and changed rows, as they come out."""
         self._opened: dict[str, list[str]] = {}
-        self._told: set[tuple[str, int, int]] = set()
+        self._told: set[tuple[str, int]] = set()
         self._woken: set[str] = set()
         self.stranded: list[str] = []
 
@@ -324,9 +324,10 @@ class Draft:
 
     def _tell(self, events: Sequence[TaskEvent]) -> None:
         for event in events:
-            key = (event.task, event.epoch, event.n)
+            at = chapter(event)
+            key = (event.task, at)
             story = self.state.story.get(event.task)
-            if key in self._told or (story is not None and key[1:] in story):
+            if key in self._told or (story is not None and at in story):
                 continue
             self._told.add(key)
             self.segment.ev.append(own(event))

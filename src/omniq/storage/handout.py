@@ -57,7 +57,7 @@ def extend(draft: Draft, owner: str, lease: Ms, held: Sequence[HeldTask]) -> Hel
         if task.progress is not None and task.progress != row.progress:
             draft.set(row, {"progress": task.progress})
     running = draft.state.running.get(owner, {})
-    rows = (draft.state.rows[id] for ids in running.values() for id in ids if id not in mine)
+    rows = (draft.state.rows[id] for id in running if id not in mine)
     unknown = tuple(HeldTask(row.id, row.epoch, row.claim or "") for row in rows)
     if running:
         _renew(draft, owner, lease)
@@ -114,8 +114,10 @@ def _renew(draft: Draft, owner: str, lease: Ms) -> None:
 
 def _given_before(draft: Draft, asked: Claim) -> tuple[list[TaskRow], list[TaskRow]]:
     """What the same request was given, as far as it still runs."""
-    ids = draft.state.running.get(asked.owner, {}).get(asked.request, ())
-    rows = [row for id in ids if (row := draft.row(id)) is not None and row.status is _RUNNING]
+    ids = draft.state.running.get(asked.owner, ())
+    rows = [row for id in ids if (row := draft.row(id)) is not None and row.claim == asked.request]
+    if not rows:
+        return [], []
     place = {(slot.queue, slot.lane): at for at, slot in enumerate(asked.slots)}
     tasks = [row for row in rows if not row.flags]
     tasks.sort(key=lambda row: (place.get((row.queue, row.lane), 0), _rank(row)))
@@ -163,9 +165,10 @@ def _take_tasks(draft: Draft, asked: Claim) -> Iterator[TaskRow]:
             left -= 1
             taken[slot.lane] = taken.get(slot.lane, 0) + 1
             draft.free_key(row, "start")
-            yield draft.set(
-                row, {**_taken(asked, row), "attempt": row.attempt + 1, "started_at": draft.now}
-            )
+            change = _taken(asked, row)
+            change["attempt"] = row.attempt + 1
+            change["started_at"] = draft.now
+            yield draft.set(row, change)
 
 
 def _ready(draft: Draft, name: tuple[str, str], touched: list[Rank] | None) -> Iterator[TaskRow]:
@@ -185,8 +188,14 @@ def _ready(draft: Draft, name: tuple[str, str], touched: list[Rank] | None) -> I
 
     line = draft.state.lines.get(name)
     decided = draft.rows
-    ranks = () if line is None else (r for r in line.ready.walk(lives) if r[2] not in decided)
-    for rank in merge(ranks, sorted(touched)) if touched else ranks:
+    ranks = iter(()) if line is None else line.ready.walk(lives)
+    if not touched:
+        for rank in ranks:
+            if rank[2] not in decided:
+                yield rows[rank[2]]
+        return
+    known = (rank for rank in ranks if rank[2] not in decided)
+    for rank in merge(known, sorted(touched)):
         row = decided.get(rank[2]) or rows[rank[2]]
         if row.status is _READY and (row.expires_at is None or row.expires_at > now):
             yield row
@@ -199,9 +208,8 @@ def _take_chores(draft: Draft, asked: Claim) -> Iterator[TaskRow]:
     state, now = draft.state, draft.now
     silent = (
         id
-        for owner, claims in state.running.items()
+        for owner, ids in state.running.items()
         if owner != asked.owner and state.leases.get(owner, 0) <= now
-        for ids in claims.values()
         for id in ids
     )
     expired = (id for _, id in _past(state.expiring, now))

@@ -12,29 +12,32 @@ E = TypeVar("E", bound=tuple[object, ...])
 class LazyHeap(Generic[E]):
     """A heap whose entries may be out of date: `lives` says which still count.
 
-    Nothing is ever searched for and taken out, so a change of a row costs one push at most.
-    Stale entries go when they come to the top, and all at once when they outnumber the rest.
+    Nothing is ever searched for and taken out, so a change of a row costs one entry at most.
+    Stale entries go when they come to the top, and all at once when there are many. What is
+    added is put in its place only when somebody looks.
     """
 
-    __slots__ = ("_entries", "_limit", "_lives")
+    __slots__ = ("_entries", "_limit", "_lives", "_new")
 
     def __init__(self, lives: Callable[[E], bool]) -> None:
         self._lives = lives
         self._entries: list[E] = []
-        self._limit = 64
+        self._new: list[E] = []
+        self._limit = 1024
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._entries) + len(self._new)
 
-    def push(self, entry: E) -> bool:
-        """Add an entry; whether it is now the first one."""
-        entries = self._entries
-        heappush(entries, entry)
-        if len(entries) > self._limit:
-            entries[:] = {e for e in entries if self._lives(e)}
-            heapify(entries)
-            self._limit = 64 + 2 * len(entries)
-        return entries[0] is entry
+    def add(self, entry: E) -> None:
+        """Add an entry."""
+        self._new.append(entry)
+        if len(self._new) > self._limit:
+            self._settle()
+
+    def is_first(self, entry: E) -> bool:
+        """Whether no entry comes before this one."""
+        self._settle()
+        return self._entries[0] >= entry
 
     def walk(self, lives: Callable[[E], bool] | None = None) -> Iterator[E]:
         """Living entries in order, without taking them out.
@@ -42,6 +45,7 @@ class LazyHeap(Generic[E]):
         A stricter `lives` may be given if what it refuses can never live again.
         """
         lives = lives or self._lives
+        self._settle()
         entries = self._entries
         while entries and not lives(entries[0]):
             heappop(entries)
@@ -49,12 +53,16 @@ class LazyHeap(Generic[E]):
             return
         # The next smallest is always a child of one already given, so a second, small heap
         # of positions suffices.
+        size = len(entries)
         front = [(entries[0], 0)]
         last: E | None = None
         while front:
             entry, at = heappop(front)
-            for child in (2 * at + 1, 2 * at + 2):
-                if child < len(entries):
+            child = 2 * at + 1
+            if child < size:
+                heappush(front, (entries[child], child))
+                child += 1
+                if child < size:
                     heappush(front, (entries[child], child))
             if entry != last and (at == 0 or lives(entry)):
                 last = entry
@@ -63,3 +71,19 @@ class LazyHeap(Generic[E]):
     def first(self) -> E | None:
         """The first living entry."""
         return next(self.walk(), None)
+
+    def _settle(self) -> None:
+        entries, new = self._entries, self._new
+        if not new:
+            return
+        if 8 * len(new) < len(entries):
+            for entry in new:
+                heappush(entries, entry)
+        else:
+            entries += new
+            heapify(entries)
+        new.clear()
+        if len(entries) > self._limit:
+            entries[:] = {entry for entry in entries if self._lives(entry)}
+            heapify(entries)
+            self._limit = 1024 + 4 * len(entries)

@@ -156,9 +156,15 @@ def _tells(filter: EventFilter, event: TaskEvent, now: Ms) -> bool:
 
 
 _ENCODER = msgspec.msgpack.Encoder()
+_PLAIN = {str, int, float, bool, type(None)}
 _DECODER = msgspec.msgpack.Decoder(TaskEvent)
 
 
 def own(event: TaskEvent) -> TaskEvent:
     """The event with data of its own: what one caller does to it, no other sees."""
-    return _DECODER.decode(_ENCODER.encode(event)) if event.data else event
+    data = event.data
+    if not data:
+        return event
+    if _PLAIN.issuperset(map(type, data.values())):
+        return replace(event, data={**data})
+    return _DECODER.decode(_ENCODER.encode(event))

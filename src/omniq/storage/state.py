@@ -69,8 +69,8 @@ class State:
         """Sorted; ids of deleted rows linger until they are the half."""
         self.lines: dict[tuple[str, str], Line] = {}
         self.counts: Counter[tuple[str, Status]] = Counter()
-        self.running: dict[str, dict[str, dict[str, None]]] = {}
-        """Owner -> claim -> ids."""
+        self.running: dict[str, dict[str, None]] = {}
+        """Owner -> ids, in the order they were claimed."""
         self.stranded: dict[str, None] = {}
         self.children: dict[str, dict[str, None]] = {}
         self.open_children: dict[str, dict[str, None]] = {}
@@ -80,8 +80,8 @@ class State:
         """Ended parents that have not come to all of their children yet."""
         self.keys: dict[str, list[str]] = {}
         """Kind -> sorted keys of its docs."""
-        self.story: dict[str, dict[tuple[int, int], int]] = {}
-        """Task -> (epoch, n) -> number of the event."""
+        self.story: dict[str, dict[int, int]] = {}
+        """Task -> chapter (see `chapter`) -> number of the event."""
         self.expiring: LazyHeap[tuple[Ms, str]] = LazyHeap(self._expires)
         self.leaving: LazyHeap[tuple[Ms, str]] = LazyHeap(self._leaves)
         self.fading: LazyHeap[tuple[Ms, str]] = LazyHeap(self._fades)
@@ -132,11 +132,14 @@ class State:
 
         `rows` are the inserted and changed rows as they come out, if they are at hand.
         """
+        rows = self._made(segment) if rows is None else rows
         topics: set[str] = set()
-        for id, row in (self._made(segment) if rows is None else rows).items():
+        if rows or segment.gone:
+            topics.add("tasks")
+        for id, row in rows.items():
             self._put_row(self.rows.get(id), row, topics)
         for id in segment.gone:
-            self._drop_row(id, topics)
+            self._drop_row(id)
         for child, parents in segment.edges.items():
             for parent, edge in parents.items():
                 self._put_edge(child, parent, edge)
@@ -150,14 +153,14 @@ class State:
                 continue
             self.uniq[key] = holder
             if holder.until is not None:
-                self.freeing.push((holder.until, key))
+                self.freeing.add((holder.until, key))
         for id, result in segment.res.items():
             if result is None:
                 self.results.pop(id, None)
                 continue
             self.results[id] = result
             if result.until is not None:
-                self.fading.push((result.until, id))
+                self.fading.add((result.until, id))
         if segment.ev:
             topics.add("events")
             for event in segment.ev:
@@ -178,25 +181,16 @@ class State:
     def _put_row(self, old: TaskRow | None, row: TaskRow, topics: set[str]) -> None:
         id, status = row.id, row.status
         self.rows[id] = row
-        topics.add("tasks")
-        was = None if old is None else old.status
         if old is None:
             self._put_id(id)
+            was = None
+        else:
+            was = old.status
+            if was is _RUNNING:
+                self._put_ran(old, row, topics)
         if status is not was:
-            self.counts[row.queue, status] += 1
-            if was is not None:
-                self.counts[row.queue, was] -= 1
-            if status >= FINAL:
-                if row.reply is not None:
-                    topics.add(f"inbox:{row.reply}")
-                if was is not None and was < FINAL:
-                    self._finished(id, -1)
-            elif was is not None and was >= FINAL:
-                self._finished(id, 1)
-        self._put_running(old, row, topics)
+            self._put_status(was, row, topics)
         if status is _READY:
-            if was is not _READY:
-                topics.add(f"queue:{row.queue}")
             if (
                 old is None
                 or was is not _READY
@@ -204,55 +198,63 @@ class State:
                 or old.priority != row.priority
                 or old.expires_at != row.expires_at
             ):
-                self._line(row).ready.push((-row.priority, row.run_at, id))
-        elif (
-            status is _SCHEDULED
-            and (old is None or was is not _SCHEDULED or old.run_at != row.run_at)
-            and self._line(row).later.push((row.run_at, id))
-        ):
-            topics.add(f"queue:{row.queue}")  # due before what a sleeping worker knows of
-        if status is _WAITING and row.flags & Flag.STRANDED:
+                self._line(row).ready.add((-row.priority, row.run_at, id))
+        elif status is _SCHEDULED:
+            if old is None or was is not _SCHEDULED or old.run_at != row.run_at:
+                later, entry = self._line(row).later, (row.run_at, id)
+                later.add(entry)
+                if later.is_first(entry):  # due before what a sleeping worker knows of
+                    topics.add(f"queue:{row.queue}")
+        elif status is _WAITING and row.flags & Flag.STRANDED:
             self.stranded[id] = None
-        elif was is _WAITING:
-            self.stranded.pop(id, None)
         if (
             row.expires_at is not None
             and status < _RUNNING
             and (old is None or old.expires_at != row.expires_at or old.status >= _RUNNING)
         ):
-            self.expiring.push((row.expires_at, id))
+            self.expiring.add((row.expires_at, id))
         if row.keep_until is not None and (old is None or old.keep_until != row.keep_until):
-            self.leaving.push((row.keep_until, id))
-        if id in self.open_children:
-            self._put_releasing(id)
+            self.leaving.add((row.keep_until, id))
 
-    def _put_running(self, old: TaskRow | None, row: TaskRow, topics: set[str]) -> None:
-        ran = old is not None and old.status is _RUNNING
-        runs = row.status is _RUNNING
-        if old is not None and ran:
-            if runs and old.claim == row.claim and old.owner == row.owner:
-                if row.cancel and not old.cancel:
-                    topics.add(f"owner:{row.owner}")
-                return
+    def _put_status(self, was: Status | None, row: TaskRow, topics: set[str]) -> None:
+        id, status = row.id, row.status
+        self.counts[row.queue, status] += 1
+        if was is not None:
+            self.counts[row.queue, was] -= 1
+        if was is _WAITING:
+            self.stranded.pop(id, None)
+        if status is _RUNNING:
+            self.running.setdefault(row.owner or "", {})[id] = None
+        elif status is _READY:
+            topics.add(f"queue:{row.queue}")
+        if status >= FINAL:
+            if row.reply is not None:
+                topics.add(f"inbox:{row.reply}")
+            if was is not None and was < FINAL:
+                self._put_finished(id, -1)
+        elif was is not None and was >= FINAL:
+            self._put_finished(id, 1)
+
+    def _put_ran(self, old: TaskRow, row: TaskRow, topics: set[str]) -> None:
+        """A row that was running goes on, changes hands, or stops."""
+        if row.status is not _RUNNING:
             self._drop_running(old)
-        if runs:
-            claims = self.running.setdefault(row.owner or "", {})
-            claims.setdefault(row.claim or "", {})[row.id] = None
+        elif row.claim != old.claim or row.owner != old.owner:
+            self._drop_running(old)
+            self.running.setdefault(row.owner or "", {})[row.id] = None
+        elif row.cancel and not old.cancel:
+            topics.add(f"owner:{row.owner}")
 
     def _drop_running(self, row: TaskRow) -> None:
-        owner, claim = row.owner or "", row.claim or ""
-        claims = self.running[owner]
-        ids = claims[claim]
+        owner = row.owner or ""
+        ids = self.running[owner]
         del ids[row.id]
         if not ids:
-            del claims[claim]
-            if not claims:
-                del self.running[owner]
-                self.leases.pop(owner, None)
+            del self.running[owner]
+            self.leases.pop(owner, None)
 
-    def _drop_row(self, id: str, topics: set[str]) -> None:
+    def _drop_row(self, id: str) -> None:
         row = self.rows.pop(id)
-        topics.add("tasks")
         self.counts[row.queue, row.status] -= 1
         if row.status is _RUNNING:
             self._drop_running(row)
@@ -305,9 +307,11 @@ class State:
         else:
             self.releasing.pop(parent, None)
 
-    def _finished(self, child: str, step: int) -> None:
-        for parent in self.edges.get(child, ()):
+    def _put_finished(self, id: str, step: int) -> None:
+        for parent in self.edges.get(id, ()):
             self._count_child(parent, step)
+        if id in self.open_children:
+            self._put_releasing(id)
 
     def _count_child(self, parent: str, step: int) -> None:
         self.unfinished[parent] += step
@@ -327,7 +331,7 @@ class State:
             insort(keys, key)
         docs[key] = doc
         if doc.expires_at is not None:
-            self.lapsing.push((doc.expires_at, kind, key))
+            self.lapsing.add((doc.expires_at, kind, key))
 
     def _put_event(self, event: TaskEvent) -> None:
         self.events.append(event)
@@ -335,9 +339,9 @@ class State:
         story = self.story.get(event.task)
         if story is None:
             story = self.story[event.task] = {}
-        story[event.epoch, event.n] = number
+        story[chapter(event)] = number
         if event.keep_until is not None:
-            self.dimming.push((event.keep_until, number))
+            self.dimming.add((event.keep_until, number))
 
     def _drop_events(self, numbers: list[int]) -> None:
         for number in numbers:
@@ -346,7 +350,7 @@ class State:
                 continue
             self.events[number - 1 - self.forgotten] = None
             story = self.story[event.task]
-            del story[event.epoch, event.n]
+            del story[chapter(event)]
             if not story:
                 del self.story[event.task]
         lead = next((at for at, event in enumerate(self.events) if event is not None), None)
@@ -354,6 +358,11 @@ class State:
         if 2 * lead > len(self.events):
             del self.events[:lead]
             self.forgotten += lead
+
+
+def chapter(event: TaskEvent) -> int:
+    """An event's (epoch, n) as one number: maps of plain numbers cost the collector nothing."""
+    return event.epoch << 64 | event.n
 
 
 def _drop(index: dict[str, dict[str, None]], key: str, id: str) -> None:
