@@ -1,0 +1,1 @@
+"""Upload pictures, watch their thumbnails and contact sheet being made."""

@@ -1,0 +1,5 @@
+"""`python -m omniq.cli`."""
+
+from omniq.cli import main
+
+main()

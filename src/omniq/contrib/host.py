@@ -1,0 +1,53 @@
+"""Where a worker finds its queues: what a web app or a module offers it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+
+from omniq.contrib.role import acting_as
+from omniq.core import AsyncOmniQ
+from omniq.errors import ConfigError
+
+
+class Host(Protocol):
+    """Queues, and what must be running around them while a worker works."""
+
+    @property
+    def queues(self) -> Sequence[AsyncOmniQ]: ...
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Open everything, the queues included; entered and left in one task."""
+        ...
+
+
+class QueueHost:
+    """A queue that stands by itself in a module."""
+
+    def __init__(self, queue: AsyncOmniQ) -> None:
+        self.queues = [queue]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        queue = self.queues[0]
+        queue.embedded = False  # this process works already; enqueueing starts nothing more
+        with acting_as("worker"):
+            async with queue:
+                yield
+
+
+def shared(queue: AsyncOmniQ) -> bool:
+    """Whether other processes can see what this queue keeps."""
+    return all(place.capabilities.multiprocess for place in queue.stores.places)
+
+
+def refuse_unshared(queue: AsyncOmniQ) -> None:
+    """Refuse a queue whose tasks only the process that made it can see."""
+    if not shared(queue):
+        raise ConfigError(
+            f"this queue keeps its tasks in {queue.describe()}, inside the process that "
+            "enqueues: from here it looks empty and always will. Let that process work on its "
+            "tasks itself (its embedded worker), or keep tasks where processes can share them, "
+            "such as storage_type='sqlite'."
+        )

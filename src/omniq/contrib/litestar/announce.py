@@ -1,0 +1,57 @@
+"""Tells the person who started the server where the dashboard is."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_log = logging.getLogger("omniq.litestar")
+
+SERVERS = {"uvicorn": "UVICORN", "litestar": "LITESTAR", "granian": "GRANIAN"}
+
+
+def announce(text: str) -> None:
+    """Log it where that is seen, else write it to standard error."""
+    if _log.isEnabledFor(logging.INFO) and _log.hasHandlers():
+        _log.info("%s", text)
+    else:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def served_at(
+    argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None
+) -> str | None:
+    """The address this process was told to serve, read from its command line as best it can.
+
+    An app is not told where it is served. None if the server is not one we know.
+    """
+    argv = sys.orig_argv if argv is None else argv
+    environ = os.environ if environ is None else environ
+    program = next((name for name in map(_name, argv) if name in SERVERS), None)
+    if program is None or any(word.startswith(("--uds", "--fd")) for word in argv):
+        return None
+    prefix = SERVERS[program]
+    host = _option(argv, "--host", "-H") or environ.get(f"{prefix}_HOST") or "127.0.0.1"
+    port = _option(argv, "--port", "-p") or environ.get(f"{prefix}_PORT") or "8000"
+    if port == "0":
+        return None
+    host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _name(word: str) -> str:
+    path = Path(word)  # `python -m uvicorn` names the module's __main__.py in some versions
+    return path.parent.name if path.name == "__main__.py" else path.stem
+
+
+def _option(argv: Sequence[str], long: str, short: str) -> str | None:
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        if word in (long, short):
+            return following
+        if word.startswith(f"{long}="):
+            return word.partition("=")[2]
+    return None
