@@ -73,7 +73,9 @@ class Hub:
         pause = IDLE
         while True:
             try:
-                async with self._queue().listen(TOPICS) as ear:
+                queue = self._queue()
+                await queue.open()
+                async with queue.listen(TOPICS) as ear:
                     while True:
                         heard = await ear.wait(pause)
                         self._wake()

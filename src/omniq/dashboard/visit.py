@@ -88,13 +88,13 @@ class Visit:
             path = self.request.scope.get("root_path", "").rstrip("/") + path
         return (path or "/") + (f"?{urlencode(query)}" if query else "")
 
-    async def page(self, title: str, body: Body, *, here: str = "", status: int = 200) -> Any:
+    async def page(self, title: str, body: Body, *, here: str = "", live: bool = True) -> Any:
         """Answer with the whole page, or, where its stream is asked for, with what changes."""
         if self.param("live"):
             return self._stream(body)
         regions = await body(self)
-        stream = self.again(live="1") if status == 200 else ""
-        return self.html(str(document(self.frame(title, here, stream), regions)), status=status)
+        stream = self.again(live="1") if live else ""
+        return self.html(str(document(self.frame(title, here, stream), regions)))
 
     def frame(self, title: str, here: str = "", stream: str = "") -> Frame:
         """What stands around every page."""

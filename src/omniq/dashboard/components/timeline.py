@@ -57,6 +57,9 @@ _WORDS = {
     EventType.ACTION: "Done by hand",
 }
 
+_HAND = {"retry": "Retried", "cancel": "Cancelled", "delete": "Deleted"}
+_SAID_ELSEWHERE = ("action", "actor", "attempt", "run_at", "traceback")
+
 
 class Span(Struct, frozen=True):
     """A stretch of a task's life. `look`: planned, wait, run, ok, bad or off."""
@@ -67,32 +70,56 @@ class Span(Struct, frozen=True):
     end: Ms
 
 
+def told(row: TaskRow, events: Sequence[TaskEvent]) -> list[TaskEvent]:
+    """The events in order; the start, which is seldom kept, is told from the row's stamp."""
+    found = sorted(events, key=lambda one: (one.at, one.epoch, one.n))
+    kinds = {event.type for event in found}
+
+    def add(type: EventType, at: Ms, worker: str = "") -> None:
+        made = TaskEvent(task=row.id, at=at, type=type, worker=worker, data={})
+        place = next((i for i, e in enumerate(found) if e.at > at), len(found))
+        ends = [i for i, e in enumerate(found) if e.at == at and e.type in _ENDS]
+        found.insert(min(ends, default=place), made)
+
+    if row.started_at is not None and EventType.EXECUTING not in kinds:
+        add(EventType.EXECUTING, row.started_at, row.owner or "")
+    if not kinds & {EventType.ENQUEUED, EventType.SCHEDULED}:
+        add(EventType.ENQUEUED, row.created_at)
+    return found
+
+
 def spans(row: TaskRow, events: Sequence[TaskEvent], now: Ms) -> list[Span]:
     """The stretches between creation and end, from events where they are kept."""
     found: list[Span] = []
     at, running, attempt = row.created_at, False, 0
-    due = row.created_at if events else row.run_at
+    once = not any(event.type is EventType.RETRY for event in events)
+    due = row.run_at if once else row.created_at
 
     def waited(until: Ms) -> None:
         split = min(max(at, due), until)
         if split > at:
-            found.append(Span("planned", "planned", at, split))
+            found.append(Span("planned", "delay", at, split))
         if until > split:
             found.append(Span("wait", "waited", split, until))
 
-    for event in sorted(events, key=lambda one: (one.at, one.epoch, one.n)):
+    for event in told(row, events):
         if event.type is EventType.EXECUTING:
             waited(event.at)
-            at, running, attempt = event.at, True, attempt + 1
+            at, running, attempt = event.at, True, event.data.get("attempt") or attempt + 1
+            if event.at == row.started_at:
+                attempt = row.attempt
         elif event.type in _ENDS and running:
             found.append(Span(_ENDS[event.type], f"attempt {attempt}", at, event.at))
             at, running, due = event.at, False, event.at
-        if event.type in (EventType.RETRY, EventType.SCHEDULED):
-            due = max(event.at, row.run_at)
-    if not found and row.started_at is not None:
-        due = row.run_at
-        waited(row.started_at)
-        at, running, attempt = row.started_at, True, row.attempt
+        elif event.type is EventType.ERROR:  # when this attempt began is not kept
+            attempt = event.data.get("attempt") or attempt + 1
+            begin = min(max(at, due), event.at)
+            if begin > at:
+                found.append(Span("planned", "delay", at, begin))
+            found.append(Span("bad", f"attempt {attempt} with its wait", begin, event.at))
+            at = due = event.at
+        if event.type is EventType.RETRY:
+            due = event.data.get("run_at") or event.at
     if running and row.status is not Status.RUNNING and row.finished_at:
         look = {Status.SUCCEEDED: "ok", Status.FAILED: "bad"}.get(row.status, "off")
         found.append(Span(look, f"attempt {attempt}", at, row.finished_at))
@@ -143,26 +170,28 @@ def strip(row: TaskRow, events: Sequence[TaskEvent]) -> Element | None:
 
 def sentence(event: TaskEvent) -> str:
     """An event in words."""
-    words = _WORDS.get(event.type, str(event.type))
-    data = event.data
     if event.type is EventType.ACTION:
-        done = data.get("action") or data.get("what") or "something"
-        return f"{str(done).capitalize()} by hand" + (
-            f", by {data['actor']}" if data.get("actor") else ""
-        )
-    return words
+        done, actor = event.data.get("action", "changed"), event.data.get("actor")
+        return f"{_HAND.get(done, done)} by {actor or 'hand'}"
+    if event.type is EventType.ERROR and event.data.get("attempt"):
+        return f"Attempt {event.data['attempt']} failed"
+    return _WORDS.get(event.type, str(event.type))
 
 
 def detail(event: TaskEvent) -> str:
     """What an event adds to its sentence, on one line."""
-    data: dict[str, Any] = {
-        k: v for k, v in event.data.items() if k not in ("action", "actor", "what", "traceback")
-    }
-    said = data.pop("message", None) or data.pop("error", None)
-    kind = data.pop("type", None)
-    parts = [": ".join(str(part) for part in (kind, said) if part)] if kind or said else []
+    data: dict[str, Any] = {k: v for k, v in event.data.items() if k not in _SAID_ELSEWHERE}
+    error = [data.pop("error", None), data.pop("message", None)]
+    parts = [": ".join(plain_type(str(part)) for part in error if part)]
+    if isinstance(delay := data.pop("delay", None), (int, float)):
+        parts.append(f"after {duration(delay * 1000)}")
     parts += [f"{key} {value}" for key, value in data.items() if value not in (None, "", [], {})]
-    return ", ".join(parts)[:400]
+    return ", ".join(part for part in parts if part)[:400]
+
+
+def plain_type(name: str) -> str:
+    """An exception's name without the room every Python has."""
+    return name.removeprefix("builtins.")
 
 
 def event_list(events: Sequence[TaskEvent], worker_url: Any) -> Element:
@@ -172,7 +201,7 @@ def event_list(events: Sequence[TaskEvent], worker_url: Any) -> Element:
             li(f".t-{event.type.value.replace('_', '-')}")[
                 span(".mark", aria_hidden="true")[icon(_DRAWINGS.get(event.type, "ready"))],
                 div[
-                    p(".what")[sentence(event), _attempt(event)],
+                    p(".what")[sentence(event),],
                     p(".more.quiet")[detail(event)] if detail(event) else None,
                     p(".quiet.num")[
                         time(datetime=iso(event.at), data_clock=True)[f"{clock(event.at)} UTC"],
@@ -183,12 +212,6 @@ def event_list(events: Sequence[TaskEvent], worker_url: Any) -> Element:
             for event in events
         )
     ]
-
-
-def _attempt(event: TaskEvent) -> Node:
-    if event.type is EventType.EXECUTING and event.epoch:
-        return span(".quiet")[f" · claim {event.epoch}"]
-    return None
 
 
 def _by(event: TaskEvent, worker_url: Any) -> Node:

@@ -52,12 +52,12 @@ def shown(id: str, value: Shown | None) -> Element:
     return block(id, value.value)
 
 
-def block(id: str, value: Any) -> Element:
-    """A value over as many lines as it needs; a long one is folded."""
+def block(id: str, value: Any, *, folded: bool = True) -> Element:
+    """A value over as many lines as it needs; a long one may be folded."""
     parts = list(_parts(masked(value)))
     lines = 1 + sum(str(part).count("\n") for part in parts if isinstance(part, str))
     body = pre(".value", tabindex="0")[code[parts]]
-    if lines <= FOLD_LINES:
+    if not folded or lines <= FOLD_LINES:
         return body
     return fold(f"{id}-fold", f"{lines} lines", body)
 

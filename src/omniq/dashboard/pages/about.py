@@ -27,7 +27,7 @@ _QUERY_SECRET = re.compile(
 class AboutViews(Controller):
     @get("/about", name="omniq:about")
     async def about(self, visit: NamedDependency[Visit]) -> Any:
-        return await visit.page("About", regions, here="about")
+        return await visit.page("About", regions, here="about", live=False)
 
 
 async def regions(visit: Visit) -> Sequence[Renderable]:
@@ -44,7 +44,7 @@ async def regions(visit: Visit) -> Sequence[Renderable]:
     ]
     return [
         div("#about.columns.wide-first")[
-            div[card("settings", "Settings", block("settings", readable(config))),],
+            div[card("settings", "Settings", block("settings", readable(config), folded=False)),],
             div[
                 card(
                     "versions",

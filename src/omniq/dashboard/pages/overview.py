@@ -16,7 +16,7 @@ from omniq.dashboard.components.chart import Series, bars, curves
 from omniq.dashboard.components.format import ago, count, duration, now_ms, when
 from omniq.dashboard.components.icons import STATUS_HINT, STATUS_TEXT, icon, status_key
 from omniq.dashboard.components.timeline import event_icon, sentence, short, tone
-from omniq.dashboard.pages.workers import lanes, state
+from omniq.dashboard.pages.workers import lanes, named, state
 from omniq.dashboard.visit import Visit
 from omniq.models.event import TaskEvent
 from omniq.models.filters import EventFilter, QueueCount
@@ -137,14 +137,18 @@ def welcome(
 
 
 def charts(metrics: Sequence[MinuteMetric]) -> Element:
-    last = max(now_ms() // 60_000, max((m.minute for m in metrics), default=0) // 60_000)
-    ok: list[float | None] = [0.0] * MINUTES
-    failed: list[float | None] = [0.0] * MINUTES
-    run: list[dict[int, int]] = [{} for _ in range(MINUTES)]
-    wait: list[dict[int, int]] = [{} for _ in range(MINUTES)]
+    """Throughput and latency; while there is little to show, of fewer minutes."""
+    stamps = [metric.minute // 60_000 for metric in metrics]
+    last = max(now_ms() // 60_000, max(stamps, default=0))
+    age = last - min(stamps, default=last) + 1
+    minutes = next(some for some in (15, 30, MINUTES) if age <= some or some == MINUTES)
+    ok: list[float | None] = [0.0] * minutes
+    failed: list[float | None] = [0.0] * minutes
+    run: list[dict[int, int]] = [{} for _ in range(minutes)]
+    wait: list[dict[int, int]] = [{} for _ in range(minutes)]
     for metric in metrics:
-        place = MINUTES - 1 - (last - metric.minute // 60_000)
-        if not 0 <= place < MINUTES:
+        place = minutes - 1 - (last - metric.minute // 60_000)
+        if not 0 <= place < minutes:
             continue
         for item in metric.items:
             ok[place] = (ok[place] or 0) + item.ok
@@ -152,13 +156,15 @@ def charts(metrics: Sequence[MinuteMetric]) -> Element:
             _add(run[place], item.run)
             _add(wait[place], item.wait)
     done, lost = sum(v or 0 for v in ok), sum(v or 0 for v in failed)
-    told = f"{count(int(done))} succeeded and {count(int(lost))} failed in the last hour"
+    told = (
+        f"{count(int(done))} succeeded and {count(int(lost))} failed in the last {minutes} minutes"
+    )
     return div("#charts.charts.card")[
         bars(
             "throughput",
             "Tasks per minute",
             [Series("Succeeded", "ok", ok), Series("Failed", "bad", failed)],
-            MINUTES,
+            minutes,
             told,
         ),
         _latency("run", "Run time", run),
@@ -183,8 +189,8 @@ def _latency(id: str, heading: str, histograms: Sequence[dict[int, int]]) -> Ele
             Series("p50", "mid", [quantile(h, 0.5) for h in histograms]),
             Series("p95", "high", [quantile(h, 0.95) for h in histograms]),
         ],
-        MINUTES,
-        f"p50 {duration(mid)}, p95 {duration(high)} over the last hour",
+        len(histograms),
+        f"p50 {duration(mid)}, p95 {duration(high)}",
     )
 
 
@@ -235,7 +241,7 @@ def workers_card(visit: Visit, workers: Sequence[WorkerCard]) -> Element:
                 a(".worker", href=visit.url("workers") + f"#w-{one.id}", id=f"o-{one.id}")[
                     div(".worker-head")[
                         state(one),
-                        span[f"{one.host} · {one.pid}"],
+                        span[named(one)],
                         span(".quiet")[ago(one.seen_at)],
                     ],
                     lanes(one),

@@ -40,7 +40,7 @@ async def regions(visit: Visit) -> Sequence[Renderable]:
         if status in (Status.READY, Status.RUNNING, Status.SUCCEEDED, Status.FAILED)
         or any(held.get(status) for held in depth.values())
     ]
-    most = max(sum(held.values()) for held in depth.values())
+    most = max(1, *(sum(n for s, n in held.items() if not s.final) for held in depth.values()))
     return [
         div("#queues.scroll")[
             table(".list.queues")[
@@ -82,21 +82,23 @@ def _row(
 
 
 def _bar(held: dict[Status, int], most: int) -> Element:
-    """A queue's states side by side, as wide as the queue is deep."""
+    """What a queue still has to do, as wide as the queue is deep."""
     parts: list[Element] = []
     x = 0.0
     for status in Status:
-        if held.get(status):
+        if held.get(status) and not status.final:
             wide = 100 * held[status] / most
             parts.append(
                 rect(f".s-{status_key(status)}", x=f"{x:.2f}", width=f"{wide:.2f}", height="6")
             )
             x += wide
-    said = ", ".join(f"{held[s]} {STATUS_TEXT[s].lower()}" for s in Status if held.get(s))
+    said = ", ".join(
+        f"{held[s]} {STATUS_TEXT[s].lower()}" for s in Status if held.get(s) and not s.final
+    )
     return svg(
         ".bar-of-states",
         viewBox="0 0 100 6",
         preserveAspectRatio="none",
         role="img",
-        aria_label=said,
+        aria_label=said or "nothing to do",
     )[parts]

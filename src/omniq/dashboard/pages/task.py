@@ -17,7 +17,7 @@ from omniq.dashboard.components.bits import (
     tag_list,
 )
 from omniq.dashboard.components.format import duration, moment, now_ms, when
-from omniq.dashboard.components.timeline import event_list, strip
+from omniq.dashboard.components.timeline import event_list, plain_type, strip, told
 from omniq.dashboard.components.value import block, shown
 from omniq.dashboard.visit import Body, Visit
 from omniq.errors import TaskNotFound
@@ -36,20 +36,20 @@ def page(task_id: str) -> Body:
 
     async def regions(visit: Visit) -> Sequence[Renderable]:
         try:
-            info, told = await asyncio.gather(
+            info, found = await asyncio.gather(
                 visit.reads.info(task_id),
                 visit.reads.events(EventFilter(task=task_id), limit=EVENTS),
             )
         except TaskNotFound:  # removed while somebody looks at it
             gone = empty("This task does not exist any more")
-            return [div("#task-head")[gone], *(div(id=one) for one in ("task-main", "task-life"))]
+            return [div("#task-head")[gone], *(div(id=one) for one in ("task-strip", "task-main"))]
         return [
             _head(visit, info),
+            div("#task-strip.card")[strip(info.row, found.events)],
             div("#task-main.columns.wide-first")[
-                div[_outcome(info), _arguments(info), _errors(info)],
-                div[_facts(visit, info), _metadata(info)],
+                div[_outcome(info), _arguments(info), _errors(info), _metadata(info)],
+                div[_facts(visit, info), _life(visit, info, found.events)],
             ],
-            div("#task-life")[_life(visit, info, told.events)],
         ]
 
     return regions
@@ -150,7 +150,12 @@ def _errors(info: TaskInfo) -> Element | None:
 
 def _error(error: AttemptError, place: int, *, last: bool = False) -> Element:
     return div(".error")[
-        p[strong[error.type], span(".quiet")[f" · attempt {error.attempt} · ", when(error.at)]],
+        p[
+            strong[plain_type(error.type)],
+            span(".quiet")[
+                f" · attempt {error.attempt}", error.at and [" · ", when(error.at)] or None
+            ],
+        ],
         p(".said")[error.message] if error.message else None,
         (
             fold(
@@ -213,12 +218,5 @@ def _life(visit: Visit, info: TaskInfo, events: Sequence[TaskEvent]) -> Element:
     return card(
         "life",
         "Timeline",
-        strip(info.row, events),
-        (
-            event_list(events, lambda id: visit.url("tasks", worker=id))
-            if events
-            else p(".quiet")[
-                "No events are kept for this task; the strip is drawn from its stamps."
-            ]
-        ),
+        event_list(told(info.row, events), lambda id: visit.url("tasks", worker=id)),
     )

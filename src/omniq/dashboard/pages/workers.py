@@ -41,6 +41,11 @@ async def regions(visit: Visit) -> Sequence[Renderable]:
     return [div("#workers.cards")[(_card(visit, one) for one in workers)]]
 
 
+def named(worker: WorkerCard) -> str:
+    """A worker as people call it: its machine's name, without what tells containers apart."""
+    return f"{worker.host.partition('/')[0] or worker.host} · {worker.pid}"
+
+
 def state(worker: WorkerCard) -> Element:
     """Alive, late or stopping, by shape and word."""
     if worker.stopping:
@@ -65,7 +70,7 @@ def lanes(worker: WorkerCard) -> list[Element]:
 def _card(visit: Visit, worker: WorkerCard) -> Element:
     return section(".card", id=f"w-{worker.id}", aria_labelledby=f"w-{worker.id}-h")[
         div(".card-head")[
-            h2(id=f"w-{worker.id}-h")[f"{worker.host} · {worker.pid}"], state(worker)
+            h2(id=f"w-{worker.id}-h", title=worker.host)[named(worker)], state(worker)
         ],
         lanes(worker),
         dl(".pairs")[
