@@ -141,6 +141,15 @@ async def test_progress_of_a_lost_task_is_not_written(
     assert await get(storage, stale.id) == current
 
 
+async def test_nobody_speaks_for_a_task_of_another_owner(storage: AsyncStorage) -> None:
+    """Though it knows the claim: what is lost is told so, and nothing is written."""
+    task = await add_running(storage, "w1")
+    await storage.apply([cancel(task.id)])
+    answer = await storage.extend("w2", LEASE, [held(task, b"99")])
+    assert answer == Held(lost=(task.id,))
+    assert (await get(storage, task.id)).progress is None
+
+
 async def test_a_cancel_is_told_until_it_is_answered(storage: AsyncStorage) -> None:
     task = await add_running(storage)
     await add(storage)
