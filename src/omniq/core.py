@@ -29,7 +29,7 @@ from omniq.models.worker import MinuteMetric, WorkerCard
 from omniq.queue import policy
 from omniq.queue.answers import not_found, refused, value_of
 from omniq.queue.batcher import Answer
-from omniq.queue.engine import Engine, task_from
+from omniq.queue.engine import Engine, checked, task_from
 from omniq.queue.stores import Stores
 from omniq.queue.waiting import Ended
 from omniq.session import Session, manager_for
@@ -250,17 +250,20 @@ class AsyncOmniQ:
         another task holds) before anything is stored.
         """
         task = task_from(func, args, kwargs, options)
-        session = await self._ready()
+        session = self._session
+        if session is None or session.loop is not asyncio.get_running_loop():
+            session = await self._ready()
         insert = session.engine.insert(task)
         session.announce(insert.row.queue)
         answer = await session.batcher.put(insert)
-        await self._work()
+        if self.embedded and self._worker is None:
+            await self.start_worker()
         return self._handle(insert, answer)
 
     async def enqueue_many(self, tasks: Iterable[Task]) -> list[AsyncTaskHandle[Any]]:
         """Store many tasks in few trips; all are checked before the first is stored."""
         session = await self._ready()
-        inserts = [session.engine.insert(task) for task in tasks]
+        inserts = [session.engine.insert(checked(task)) for task in tasks]
         for insert in inserts:
             session.announce(insert.row.queue)
         answers = await session.batcher.put_many(inserts)

@@ -14,6 +14,9 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
 
 
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+
 class _Uuid7:
     """Monotonic within a process: the 12 bits after the time count within a millisecond.
 
@@ -27,28 +30,30 @@ class _Uuid7:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._ms = 0
+        self._head = ""
         self._count = 0
-        self._pool = b""
+        self._pool = ""
         self._at = 0
 
     def __call__(self) -> str:
         ms = time.time_ns() // 1_000_000
         with self._lock:
             if ms > self._ms:
-                self._ms, self._count = ms, 0
+                self._begin(ms)
             else:
                 self._count += 1
                 if self._count > 0xFFF:  # more than 4096 in one millisecond: borrow the next
-                    self._ms, self._count = self._ms + 1, 0
-            ms, count = self._ms, self._count
+                    self._begin(self._ms + 1)
             at = self._at
             if at >= len(self._pool):
-                self._pool, at = os.urandom(4096), 0
-            self._at = at + 8
-            tail = self._pool[at : at + 8].hex()
+                self._pool, at = os.urandom(4096).hex(), 0
+            self._at = at + 16
+            tail = self._pool[at : at + 16]
+            return f"{self._head}-7{self._count:03x}-{_VARIANT[tail[0]]}{tail[1:4]}-{tail[4:]}"
+
+    def _begin(self, ms: int) -> None:
         head = f"{ms:012x}"
-        variant = "89ab"[int(tail[0], 16) & 3]
-        return f"{head[:8]}-{head[8:]}-7{count:03x}-{variant}{tail[1:4]}-{tail[4:]}"
+        self._ms, self._head, self._count = ms, f"{head[:8]}-{head[8:]}", 0
 
 
 uuid7 = _Uuid7()
@@ -62,7 +67,7 @@ def derived_id(ms: int, *parts: str) -> str:
     """
     digest = blake2b("\x1f".join(parts).encode(), digest_size=10).hexdigest()
     head = f"{ms:012x}"
-    variant = "89ab"[int(digest[3], 16) & 3]
+    variant = _VARIANT[digest[3]]
     return f"{head[:8]}-{head[8:]}-7{digest[:3]}-{variant}{digest[4:7]}-{digest[7:19]}"
 
 

@@ -108,7 +108,7 @@ async def test_a_failure_is_told_as_data(queue: AsyncOmniQ) -> None:
     events = await queue.events(EventFilter(task=handle.id))
     kinds = [e.type for e in events.events]
     assert kinds == [
-        EventType.ENQUEUED, EventType.ERROR, EventType.RETRY, EventType.ERROR, EventType.DEAD,
+        EventType.ERROR, EventType.RETRY, EventType.ERROR, EventType.DEAD,
     ]  # fmt: skip
 
 
@@ -204,7 +204,9 @@ async def test_a_thread_that_ignores_its_timeout_is_settled_and_keeps_its_slot(
     queue: AsyncOmniQ,
 ) -> None:
     leave = threading.Event()
-    handle = await queue.enqueue(known(lambda: leave.wait(20)), timeout=0.05, retries=0, worker="thread")
+    handle = await queue.enqueue(
+        known(lambda: leave.wait(20)), timeout=0.05, retries=0, worker="thread"
+    )
     with pytest.raises(TaskFailed, match="timeout"):
         await handle.result(10)
     worker = await queue.start_worker()

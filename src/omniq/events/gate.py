@@ -13,9 +13,9 @@ Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "DISABLED"]
 _ORDER = {"DEBUG": 0, "INFO": 1, "WARNING": 2, "ERROR": 3, "DISABLED": 9}
 
 _LEVEL_OF = {
+    EventType.ENQUEUED: 0,
     EventType.SCHEDULED: 0,
     EventType.EXECUTING: 0,
-    EventType.ENQUEUED: 1,
     EventType.COMPLETE: 1,
     EventType.CANCELLED: 1,
     EventType.WORKER_STARTED: 1,
@@ -33,11 +33,11 @@ _LEVEL_OF = {
 class EventGate:
     """Makes events of a high enough level and drops the others before they cost anything.
 
-    A start and a delay can be read from the task's own stamps, so their events are kept at
-    DEBUG only.
+    That a task was enqueued or started can be read from its own stamps, so those events are
+    kept at DEBUG only. `enqueued` and `complete` say whether the two most frequent are kept.
     """
 
-    __slots__ = ("_keep", "_level", "retention")
+    __slots__ = ("_keep", "_level", "complete", "enqueued", "retention")
 
     def __init__(self, level: Level = "INFO", retention: float = 7 * 86_400.0) -> None:
         self.retention = round(retention * 1000)
@@ -53,6 +53,8 @@ class EventGate:
             raise ConfigError(f"event level {level!r} is unknown{did_you_mean(level, _ORDER)}")
         self._level = level
         self._keep = frozenset(t for t, n in _LEVEL_OF.items() if n >= _ORDER[level])
+        self.enqueued = EventType.ENQUEUED in self._keep
+        self.complete = EventType.COMPLETE in self._keep
 
     def __contains__(self, type: EventType) -> bool:
         return type in self._keep

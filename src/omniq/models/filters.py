@@ -9,7 +9,7 @@ from omniq.models.row import Ms, TaskRow
 from omniq.models.status import EventType, Status
 
 
-class Slot(Struct, frozen=True, array_like=True):
+class Slot(Struct, frozen=True, gc=False, array_like=True):
     """Look for tasks of one lane in one queue.
 
     `limit` is the room left in that lane: slots that name the same lane share it.
@@ -20,7 +20,7 @@ class Slot(Struct, frozen=True, array_like=True):
     limit: int
 
 
-class Claim(Struct, frozen=True, kw_only=True):
+class Claim(Struct, frozen=True, gc=False, kw_only=True):
     """A worker process asks for work.
 
     `request` is made by the client: the same request again gives the rows it gave before.
@@ -36,7 +36,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     chores: int = 0
 
 
-class Batch(Struct, frozen=True):
+class Batch(Struct, frozen=True, gc=False):
     """Claimed rows, in the order to be run; each is RUNNING under the claim's owner.
 
     `chores` are RUNNING too, with the reason in `flags` (see `Flag`) or `cancel`.
@@ -49,7 +49,7 @@ class Batch(Struct, frozen=True):
     next_due: Ms | None = None
 
 
-class HeldTask(Struct, frozen=True, array_like=True):
+class HeldTask(Struct, frozen=True, gc=False, array_like=True):
     """One running task as its worker knows it."""
 
     id: str

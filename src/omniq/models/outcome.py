@@ -7,7 +7,7 @@ from msgspec import Struct
 from omniq.models.result import AttemptError
 
 
-class Succeeded(Struct, frozen=True):
+class Succeeded(Struct, frozen=True, gc=False):
     """It returned; `value` is the encoded result."""
 
     value: bytes

@@ -12,7 +12,7 @@ Ms = int
 """A stamp: integer milliseconds since 1970, UTC."""
 
 
-class Unique(Struct, frozen=True, array_like=True):
+class Unique(Struct, frozen=True, gc=False, array_like=True):
     """A key only one living task may hold.
 
     `free` says when it is given back: when the holder starts, when it ends, or only when
@@ -24,7 +24,7 @@ class Unique(Struct, frozen=True, array_like=True):
     free: Literal["start", "end", "time"] = "end"
 
 
-class Dep(Struct, frozen=True, array_like=True):
+class Dep(Struct, frozen=True, gc=False, array_like=True):
     """One parent a task waits for.
 
     `need`: the parent must succeed, or only end. `missing`: what a parent that is not in
@@ -47,7 +47,7 @@ class Flag:
     """Its worker's lease ran out."""
 
 
-class TaskRow(Struct, frozen=True, kw_only=True, gc=False):
+class TaskRow(Struct, frozen=True, gc=False, kw_only=True, gc=False):
     """One task as the store keeps it. Hot fields may be looked at, cold ones never are.
 
     `claim` is the request id of the claim that holds it and `epoch` counts claims: together
@@ -88,7 +88,7 @@ class TaskRow(Struct, frozen=True, kw_only=True, gc=False):
 COLD = frozenset({"body", "error", "preview"})
 
 
-class ResultRow(Struct, frozen=True, array_like=True):
+class ResultRow(Struct, frozen=True, gc=False, array_like=True):
     """A result's bytes. It counts only if its row is final with the same epoch."""
 
     id: str
@@ -97,7 +97,7 @@ class ResultRow(Struct, frozen=True, array_like=True):
     until: Ms | None = None
 
 
-class Doc(Struct, frozen=True, array_like=True):
+class Doc(Struct, frozen=True, gc=False, array_like=True):
     """A small record changed by compare-and-set: `rev` starts at 1 and grows by 1."""
 
     kind: str

@@ -92,7 +92,7 @@ class EnqueueOptions(TypedDict, total=False):
     worker: WorkerKind
 
 
-class TaskBody(Struct, frozen=True, array_like=True):
+class TaskBody(Struct, frozen=True, gc=False, array_like=True):
     """What a row's `body` holds: opened by workers, never by a storage.
 
     `payload` is tagged and maybe signed (see `omniq.serialization`); the rest is what the

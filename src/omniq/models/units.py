@@ -45,7 +45,7 @@ class Patch(TypedDict, total=False):
     expires_at: Ms | None
 
 
-class Insert(Struct, frozen=True, tag="insert"):
+class Insert(Struct, frozen=True, gc=False, tag="insert"):
     """A new row. Guards: its id is free (a known id answers ALREADY) and so is its unique key.
 
     The storage decides the row's first status: WAITING with open parents, else SCHEDULED
@@ -57,7 +57,7 @@ class Insert(Struct, frozen=True, tag="insert"):
     events: tuple[TaskEvent, ...] = ()
 
 
-class Move(Struct, frozen=True, kw_only=True, tag="move"):
+class Move(Struct, frozen=True, gc=False, kw_only=True, tag="move"):
     """A change of one row. Guards: its status is in `expect`, and the fence matches if given.
 
     `to=None` changes fields only. `to=READY` with a `run_at` ahead becomes SCHEDULED.
@@ -81,7 +81,7 @@ class Move(Struct, frozen=True, kw_only=True, tag="move"):
     docs: tuple[PutDoc, ...] = ()
 
 
-class PutDoc(Struct, frozen=True, kw_only=True, tag="doc"):
+class PutDoc(Struct, frozen=True, gc=False, kw_only=True, tag="doc"):
     """Set (or, with `value=None`, delete) a small record.
 
     `expect` is the revision it must have: 0 = it must not exist, None = whatever it is.
@@ -98,7 +98,7 @@ class PutDoc(Struct, frozen=True, kw_only=True, tag="doc"):
     spawn: tuple[Insert, ...] = ()
 
 
-class PutResult(Struct, frozen=True, tag="result"):
+class PutResult(Struct, frozen=True, gc=False, tag="result"):
     """A result on its own (a separate result place). Refused over a higher epoch."""
 
     id: str
@@ -107,7 +107,7 @@ class PutResult(Struct, frozen=True, tag="result"):
     until: Ms | None = None
 
 
-class PutEvents(Struct, frozen=True, tag="events"):
+class PutEvents(Struct, frozen=True, gc=False, tag="events"):
     """Events on their own. Never refused; known ones are skipped."""
 
     events: tuple[TaskEvent, ...]
@@ -128,7 +128,7 @@ class Applied(IntEnum):
     """A running row got its cancel flag; its worker will answer."""
 
 
-class Receipt(Struct, frozen=True):
+class Receipt(Struct, frozen=True, gc=False):
     """The answer to a batch, unit by unit in the order given."""
 
     outcome: list[Applied]

@@ -26,6 +26,9 @@ class Answer(NamedTuple):
     """Parents that do not exist."""
 
 
+_APPLIED = Answer(Applied.APPLIED)
+
+
 class Batcher:
     """Mixes the units of many callers into few batches, each caller told of its own.
 
@@ -131,7 +134,8 @@ def _answer(batch: list[tuple[Unit, asyncio.Future[Answer] | None]], receipt: Re
     for n, (_, future) in enumerate(batch):
         if future is not None and not future.done():
             if plain:
-                future.set_result(Answer(receipt.outcome[n]))
+                outcome = receipt.outcome[n]
+                future.set_result(_APPLIED if outcome is Applied.APPLIED else Answer(outcome))
             else:
                 future.set_result(Answer(receipt.outcome[n], taken.get(n), missing.get(n, ())))
 

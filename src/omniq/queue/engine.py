@@ -41,16 +41,31 @@ _encode = msgspec.msgpack.encode
 _decode = msgspec.msgpack.decode
 _BODY = msgspec.msgpack.Decoder(TaskBody)
 _NO_OPTIONS = TaskOptions()
+_READY = Status.READY
 _MAX_PRIORITY = 32_767
 
 
-class Loaded(Struct, frozen=True):
+class Loaded(Struct, frozen=True, gc=False):
     """A call ready to be made."""
 
     func: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     is_async: bool
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """A function's own options on top of the configuration, worked out once."""
+
+    ref: Ref
+    queue: str
+    lane: WorkerKind
+    priority: int
+    ttl: float | None
+    timeout: float | None
+    result_ttl: float | None
+    retry: RetryPolicy | None
+    tags: tuple[str, ...]
 
 
 class Engine:
@@ -76,65 +91,86 @@ class Engine:
             dead=round(config.retention.dead * 1000),
             max_losses=config.worker.max_losses,
         )
+        self._namespace = config.namespace
         self._names: set[str] = set()
+        self._plans: dict[str, Plan] = {}
 
     # -- from a task to its insert -------------------------------------------------------
 
     def insert(self, task: Task) -> Insert:
         """The unit that stores a task; raises InvalidTask and SerializationError."""
-        if not is_task_id(task.id):
-            raise InvalidTask(
-                f"id {task.id!r} is not a uuid7: leave it out, or make one with omniq.ids.uuid7()"
-            )
         ref = self.registry.refer(task.func)
-        own = ref.options if isinstance(ref.options, TaskOptions) else _NO_OPTIONS
-        defaults = self.config.tasks
-        queue = self._name(_first(task.queue, own.queue, defaults.queue))
+        plan = self._plans.get(ref.name)
+        if plan is None or plan.ref is not ref:
+            plan = self._plans[ref.name] = self._plan(ref)
+        queue = plan.queue if task.queue is UNSET else self._name(task.queue)
         now = self.clock.now()
-        run_at = self._run_at(task, now)
-        ttl = _seconds(_first(task.ttl, own.ttl, defaults.ttl), "ttl")
-        args = tuple(task.args)
+        ttl = plan.ttl if task.ttl is UNSET else _seconds(task.ttl, "ttl")
+        args, kwargs = tuple(task.args), task.kwargs
         payload = self.manager.encode_call(
-            args, task.kwargs, Binding(self.config.namespace, queue, task.id, "args", ref.name), ref
+            args, kwargs, Binding(self._namespace, queue, task.id, "args", ref.name), ref
         )
         body = TaskBody(
             payload,
-            _positive(_seconds(_first(task.timeout, own.timeout, defaults.timeout), "timeout")),
-            self._retry(task, own),
-            _seconds(_first(task.result_ttl, own.result_ttl, defaults.result_ttl), "result_ttl"),
+            plan.timeout if task.timeout is UNSET else _timeout(task.timeout),
+            plan.retry if task.retries is UNSET else self._retry(task.retries, plan.retry),
+            (
+                plan.result_ttl
+                if task.result_ttl is UNSET
+                else _seconds(task.result_ttl, "result_ttl")
+            ),
             task.metadata,
         )
+        plain = task.delay is None and task.run_at is None
         row = TaskRow(
             id=task.id,
             queue=queue,
-            lane=self._lane(task, own, ref),
+            lane=plan.lane if task.worker is UNSET else task.worker,
             name=ref.name,
-            status=Status.READY,
-            priority=_priority(_first(task.priority, own.priority, defaults.priority)),
-            run_at=run_at,
+            status=_READY,
+            priority=plan.priority if task.priority is UNSET else _priority(task.priority),
+            run_at=now if plain else _run_at(task, now),
             created_at=now,
             expires_at=None if ttl is None else now + round(ttl * 1000),
-            unique=_unique(task.unique),
-            tags=tuple(_first(task.tags, own.tags, ())),
+            unique=None if task.unique is None else _unique(task.unique),
+            tags=plan.tags if isinstance(task.tags, UnsetType) else tuple(task.tags),
             reply=self.client,
             body=_encode(body),
-            preview=self.manager.preview(args, task.kwargs),
+            preview=self.manager.preview(args, kwargs),
         )
-        return Insert(row, _deps(task), self._enqueued(row, now))
+        return Insert(
+            row,
+            _deps(task.depends_on) if task.depends_on else (),
+            (self._enqueued(row, now),) if self.events.enqueued else (),
+        )
 
-    def _enqueued(self, row: TaskRow, now: Ms) -> tuple[TaskEvent, ...]:
-        type = EventType.SCHEDULED if row.run_at > now else EventType.ENQUEUED
-        if EventType.ENQUEUED not in self.events:
-            return ()
-        event = TaskEvent(
+    def _plan(self, ref: Ref) -> Plan:
+        """What a function's tasks get that say nothing themselves."""
+        own = ref.options if isinstance(ref.options, TaskOptions) else _NO_OPTIONS
+        defaults, lane = self.config.tasks, self.config.worker.default
+        if own.worker is not UNSET:
+            lane = own.worker
+        return Plan(
+            ref=ref,
+            queue=self._name(_first(own.queue, defaults.queue)),
+            lane=lane or ("async" if is_async(ref.func) else "thread"),
+            priority=_priority(_first(own.priority, defaults.priority)),
+            ttl=_seconds(_first(own.ttl, defaults.ttl), "ttl"),
+            timeout=_timeout(_first(own.timeout, defaults.timeout)),
+            result_ttl=_seconds(_first(own.result_ttl, defaults.result_ttl), "result_ttl"),
+            retry=own.retry_policy(self.rules.retry),
+            tags=_first(own.tags, ()),
+        )
+
+    def _enqueued(self, row: TaskRow, now: Ms) -> TaskEvent:
+        return TaskEvent(
             task=row.id,
             at=now,
-            type=type,
+            type=EventType.SCHEDULED if row.run_at > now else EventType.ENQUEUED,
             queue=row.queue,
             name=row.name,
             keep_until=now + self.events.retention,
         )
-        return (event,)
 
     def _name(self, queue: str) -> str:
         if queue not in self._names:
@@ -142,35 +178,12 @@ class Engine:
             self._names.add(queue)
         return queue
 
-    def _run_at(self, task: Task, now: Ms) -> Ms:
-        if task.delay is None and task.run_at is None:
-            return now
-        if task.run_at is not None:
-            if task.delay is not None:
-                raise InvalidTask("a task takes delay= or run_at=, not both")
-            if task.run_at.tzinfo is None:
-                raise InvalidTask(
-                    f"run_at={task.run_at!r} has no time zone: write "
-                    "datetime(..., tzinfo=UTC), or use delay= in seconds"
-                )
-            return round(task.run_at.timestamp() * 1000)
-        return now + round((_seconds(task.delay, "delay") or 0) * 1000)
-
-    def _lane(self, task: Task, own: TaskOptions, ref: Ref) -> WorkerKind:
-        lane: WorkerKind | None = _first(task.worker, own.worker, self.config.worker.default)
-        if lane is None:
-            return "async" if is_async(ref.func) else "thread"
-        return lane
-
-    def _retry(self, task: Task, own: TaskOptions) -> RetryPolicy | None:
-        if task.retries is UNSET:
-            return own.retry_policy(self.rules.retry)
-        if isinstance(task.retries, RetryPolicy):
-            return task.retries
-        if task.retries < 0:
-            raise InvalidTask(f"retries={task.retries}: write 0 for no retry, or more")
-        base = own.retry_policy(self.rules.retry) or self.rules.retry
-        return msgspec.structs.replace(base, retries=task.retries)
+    def _retry(self, retries: int | RetryPolicy, own: RetryPolicy | None) -> RetryPolicy:
+        if isinstance(retries, RetryPolicy):
+            return retries
+        if retries < 0:
+            raise InvalidTask(f"retries={retries}: write 0 for no retry, or more")
+        return msgspec.structs.replace(own or self.rules.retry, retries=retries)
 
     # -- from a row to its call, and back ------------------------------------------------
 
@@ -180,7 +193,7 @@ class Engine:
 
     def load(self, row: TaskRow, payload: bytes) -> Loaded:
         """The function and its arguments; raises FunctionNotFound and SerializationError."""
-        binding = Binding(self.config.namespace, row.queue, row.id, "args", row.name)
+        binding = Binding(self._namespace, row.queue, row.id, "args", row.name)
         call = self.manager.decode_call(payload, binding)
         func = call.func or self.registry.resolve(row.name, signed=call.signed)
         return Loaded(func, call.args, call.kwargs, is_async(func))
@@ -234,8 +247,7 @@ class Engine:
         )
 
     def _result_binding(self, row: TaskRow) -> Binding:
-        namespace = self.config.namespace
-        return Binding(namespace, row.queue, row.id, "result", row.name, row.epoch)
+        return Binding(self._namespace, row.queue, row.id, "result", row.name, row.epoch)
 
 
 def is_async(func: object) -> bool:
@@ -251,11 +263,8 @@ def is_async(func: object) -> bool:
     )
 
 
-def _first(*choices: Any) -> Any:
-    for choice in choices:
-        if choice is not UNSET:
-            return choice
-    return None
+def _first(own: Any, default: Any) -> Any:
+    return default if own is UNSET else own
 
 
 def _seconds(value: Seconds | UnsetType | None, what: str) -> float | None:
@@ -269,10 +278,24 @@ def _seconds(value: Seconds | UnsetType | None, what: str) -> float | None:
     return float(seconds)
 
 
-def _positive(timeout: float | None) -> float | None:
+def _timeout(value: Seconds | UnsetType | None) -> float | None:
+    timeout = _seconds(value, "timeout")
     if timeout == 0:
         raise InvalidTask("timeout=0: a task needs some time; leave it out for no limit")
     return timeout
+
+
+def _run_at(task: Task, now: Ms) -> Ms:
+    if task.run_at is None:
+        return now + round((_seconds(task.delay, "delay") or 0) * 1000)
+    if task.delay is not None:
+        raise InvalidTask("a task takes delay= or run_at=, not both")
+    if task.run_at.tzinfo is None:
+        raise InvalidTask(
+            f"run_at={task.run_at!r} has no time zone: write datetime(..., tzinfo=UTC), "
+            "or use delay= in seconds"
+        )
+    return round(task.run_at.timestamp() * 1000)
 
 
 def _priority(value: Any) -> int:
@@ -292,8 +315,7 @@ def _unique(value: str | Unique | None) -> Unique | None:
     return Unique(value)
 
 
-def _deps(task: Task) -> tuple[Dep, ...]:
-    wanted: Any = task.depends_on
+def _deps(wanted: Any) -> tuple[Dep, ...]:
     if isinstance(wanted, str | Dep):
         wanted = (wanted,)
     return tuple(dep if isinstance(dep, Dep) else Dep(str(dep)) for dep in wanted)
@@ -310,14 +332,15 @@ def task_from(
     if isinstance(func, Task):
         if args or kwargs or options:
             raise InvalidTask("enqueue(Task(...)) takes nothing besides: set it on the Task")
-        return func
+        return checked(func)
     if not isinstance(args, tuple | list):
         raise InvalidTask(
             f"args must be a tuple, not {type(args).__name__}: for a single argument write "
             "enqueue(f, args=(value,))"
         )
     try:
-        return Task(func=func, args=tuple(args), kwargs=kwargs or {}, **options)
+        task = Task(func=func, args=tuple(args), kwargs=kwargs or {}, **options)
+        return checked(task) if "id" in options else task
     except TypeError:
         for name in options:
             if name not in EnqueueOptions.__annotations__:
@@ -325,3 +348,12 @@ def task_from(
                     name, EnqueueOptions.__annotations__, where="enqueue()"
                 ) from None
         raise
+
+
+def checked(task: Task) -> Task:
+    """A task whose id may have been chosen by hand: ids are uuid7 everywhere."""
+    if not is_task_id(task.id):
+        raise InvalidTask(
+            f"id {task.id!r} is not a uuid7: leave it out, or make one with omniq.ids.uuid7()"
+        )
+    return task

@@ -33,6 +33,8 @@ UNKNOWN_DELAYS = (1, 5, 15, 60, 300)
 """Seconds before a task that a worker did not know is offered again."""
 
 _RUNNING = (Status.RUNNING,)
+_SUCCEEDED = Status.SUCCEEDED
+_COMPLETE = EventType.COMPLETE
 _ERRORS = msgspec.msgpack.Decoder(list[AttemptError])
 _encode = msgspec.msgpack.encode
 
@@ -171,22 +173,19 @@ def errors_of(row: TaskRow) -> list[AttemptError]:
 
 
 def _succeed(row: TaskRow, body: TaskBody, outcome: Succeeded, now: Ms, rules: Rules) -> Move:
-    ttl = body.result_ttl
-    if ttl is None:
-        until, keep = None, now + rules.history
-    else:
-        until = now + round(ttl * 1000)
-        keep = max(until, now + rules.history)
-    complete = EventType.COMPLETE
-    events = (_event(row, complete, now, rules),) if complete in rules.events else ()
+    keep = now + rules.history
+    until = None
+    if body.result_ttl is not None:
+        until = now + int(body.result_ttl * 1000)
+        keep = max(until, keep)
     return Move(
         id=row.id,
         expect=_RUNNING,
-        fence=Fence(row.epoch, row.claim or ""),
-        to=Status.SUCCEEDED,
+        fence=_fence(row),
+        to=_SUCCEEDED,
         patch={"finished_at": now, "keep_until": keep},
         result=Value(outcome.value, until),
-        events=events,
+        events=(_event(row, _COMPLETE, now, rules),) if rules.events.complete else (),
     )
 
 

@@ -39,8 +39,17 @@ class AsyncLane(Lane):
 
     async def _run(self, run: Run) -> None:
         run.started = time.monotonic()
+        row, body = run.row, run.body
         try:
-            outcome = await self._outcome(run)
+            enter(run.context)
+            call = self.codec.load(row, body.payload)
+            if call.is_async and body.timeout is None:
+                value = await call.func(*call.args, **call.kwargs)
+            else:
+                value = await self._bounded(call, body.timeout)
+            outcome: Outcome = Succeeded(self.codec.dump(row, value))
+        except _Overdue:
+            outcome = timed_out(run)
         except asyncio.CancelledError as error:
             outcome = _interrupted(run, error)
         except BaseException as error:  # SystemExit of a task must not end its worker
@@ -48,19 +57,14 @@ class AsyncLane(Lane):
         self.busy -= 1
         self._done(run, outcome)
 
-    async def _outcome(self, run: Run) -> Outcome:
-        enter(run.context)
-        call = self.codec.load(run.row, run.body.payload)
-        if run.body.timeout is None:
-            return Succeeded(self.codec.dump(run.row, await self._call(call)))
+    async def _bounded(self, call: Loaded, timeout: float | None) -> Any:
         try:
-            async with asyncio.timeout(run.body.timeout) as limit:
-                value = await self._call(call)
+            async with asyncio.timeout(timeout) as limit:
+                return await self._call(call)
         except TimeoutError:
             if limit.expired():
-                return timed_out(run)
+                raise _Overdue from None
             raise
-        return Succeeded(self.codec.dump(run.row, value))
 
     async def _call(self, call: Loaded) -> Any:
         if call.is_async:
@@ -89,6 +93,10 @@ class AsyncLane(Lane):
 
         self._crew.submit(work, tell)
         return await future
+
+
+class _Overdue(BaseException):
+    """The timeout ran out; not the same as a TimeoutError of the task's own."""
 
 
 def _interrupted(run: Run, error: asyncio.CancelledError) -> Outcome:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from omniq.errors import NotStarted, PayloadTooLarge
+from omniq.models.row import TaskRow
 
 MAX_PROGRESS = 1024
 
@@ -21,24 +22,40 @@ class TaskContext:
     Safe to use from the thread or coroutine the task runs in.
     """
 
-    __slots__ = ("_note", "attempt", "cancelled", "id", "metadata", "name", "progress", "queue")
+    __slots__ = ("_note", "_row", "_run_metadata", "cancelled", "progress")
 
     def __init__(
-        self,
-        *,
-        id: str,
-        name: str,
-        queue: str,
-        attempt: int,
-        metadata: dict[str, Any] | None,
-        note: Callable[[], None],
+        self, row: TaskRow, metadata: dict[str, Any] | None, note: Callable[[TaskContext], None]
     ) -> None:
-        self.id, self.name, self.queue, self.attempt = id, name, queue, attempt
-        self.metadata = metadata or {}
+        self._row, self._run_metadata, self._note = row, metadata, note
         self.cancelled = False
         """Somebody asked it to stop. Coroutines are interrupted, threads should look here."""
         self.progress: bytes | None = None
-        self._note = note
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+        return self._row.id
+
+    @property
+    def name(self) -> str:
+        """The name of its function."""
+        return self._row.name
+
+    @property
+    def queue(self) -> str:
+        """The queue it was enqueued into."""
+        return self._row.queue
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, from 1."""
+        return self._row.attempt
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What `enqueue(metadata=...)` was given."""
+        return self._run_metadata or {}
 
     def set_progress(self, value: Any) -> None:
         """Say how far the task is: any plain value of at most 1 KiB once encoded.
@@ -55,7 +72,7 @@ class TaskContext:
                 limit=MAX_PROGRESS,
             )
         self.progress = data
-        self._note()
+        self._note(self)
 
     def __repr__(self) -> str:
         return f"<TaskContext {self.name} {self.id} attempt {self.attempt}>"

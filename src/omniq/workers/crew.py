@@ -26,9 +26,7 @@ class Crew:
     called on the loop's thread. `leaving()` runs in each thread before it ends.
     """
 
-    def __init__(
-        self, size: int, *, name: str, leaving: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, size: int, *, name: str, leaving: Callable[[], None] = lambda: None) -> None:
         self._size, self._name, self._leaving = size, name, leaving
         self._work: SimpleQueue[tuple[Work, Tell] | None] = SimpleQueue()
         self._told: deque[tuple[Tell, Any]] = deque()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
-from omniq.models.row import Ms
+from omniq.models.row import Ms, TaskRow
 from omniq.models.units import PutDoc
 from omniq.models.worker import MinuteMetric, NameMetric, bucket
+
+Ended = Literal["ok", "failed", "retried"]
 
 KIND = "metric"
 KEPT = 24 * 3_600_000
@@ -23,16 +27,18 @@ class Meter:
         self._old: list[PutDoc] = []
         self._dirty = False
 
-    def count(self, queue: str, name: str, *, now: Ms, ended: str, wait: float, run: float) -> None:
-        """One run: `ended` is "ok", "failed" or "retried"; `wait` and `run` in ms."""
+    def count(self, row: TaskRow, ended: Ended, now: Ms, ran: int) -> None:
+        """One run that has ended; `ran` is how long it took in ms."""
         minute = now - now % 60_000
         if minute != self._minute:
             if self._dirty:
                 self._old.append(self._doc())
             self._minute, self._items = minute, {}
-        item = self._items.get((queue, name))
+        key = (row.queue, row.name)
+        item = self._items.get(key)
         if item is None:
-            item = self._items[queue, name] = NameMetric(queue=queue, name=name, wait={}, run={})
+            item = NameMetric(queue=row.queue, name=row.name, wait={}, run={})
+            self._items[key] = item
         self._dirty = True
         if ended == "ok":
             item.ok += 1
@@ -40,9 +46,10 @@ class Meter:
             item.failed += 1
         else:
             item.retried += 1
-        b = bucket(wait)
+        could_run = max(row.run_at, row.created_at)
+        b = bucket((row.started_at or could_run) - could_run)
         item.wait[b] = item.wait.get(b, 0) + 1
-        b = bucket(run)
+        b = bucket(ran)
         item.run[b] = item.run.get(b, 0) + 1
 
     def docs(self) -> list[PutDoc]:

@@ -19,7 +19,8 @@ from omniq.queue import policy
 from omniq.queue.engine import Engine
 from omniq.queue.stores import Stores
 from omniq.workers.base import Lane
-from omniq.workers.metrics import Meter
+from omniq.workers.context import TaskContext
+from omniq.workers.metrics import Ended, Meter
 from omniq.workers.queues import QueueNames
 from omniq.workers.run import Reason, Run
 
@@ -91,16 +92,22 @@ class Pump:
         if run.interrupted == "lost":
             self._wake.set()
             return
-        move = self._engine.settle(run.row, run.body, outcome)
-        self._count(run, outcome, move)
+        now = self._engine.clock.now()
+        move = policy.settle(run.row, run.body, outcome, now, self._engine.rules)
         self._ended.append((run, move))
+        if isinstance(outcome, Succeeded | Failed):
+            ended: Ended = "ok"
+            if move.to is not Status.SUCCEEDED:
+                ended = "failed" if move.to is Status.FAILED else "retried"
+            ran = int((time.monotonic() - run.started) * 1000) if run.started else 0
+            self.meter.count(run.row, ended, now, ran)
         self._wake.set()
 
-    def note_progress(self, run: Run) -> None:
+    def note_progress(self, id: str) -> None:
         """A run has said how far it is; written together with others soon."""
         if not self._progress:
             asyncio.get_running_loop().call_later(PROGRESS_EVERY, self._wake.set)
-        self._progress.add(run.row.id)
+        self._progress.add(id)
 
     def interrupt(self, id: str, reason: Reason) -> None:
         """Stop a running task."""
@@ -211,8 +218,9 @@ class Pump:
     def _start(self, batch: Batch) -> None:
         if self.limit is not None:
             self.limit -= len(batch.tasks)
+        open_body, note = self._engine.body, self._note
         for row in batch.tasks:
-            run = Run(row, self._engine.body(row), self._note)
+            run = Run(row, open_body(row), note)
             self.running[row.id] = run
             self._lanes[row.lane].submit(run)
         now = self._engine.clock.now()
@@ -245,9 +253,9 @@ class Pump:
             timer.cancel()
             self._wake.clear()
 
-    def _note(self, run: Run) -> None:
+    def _note(self, context: TaskContext) -> None:
         """From the thread the task runs in."""
-        self._loop.call_soon_threadsafe(self.note_progress, run)
+        self._loop.call_soon_threadsafe(self.note_progress, context.id)
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -264,25 +272,6 @@ class Pump:
             for id in ids
             if (run := self.running.get(id))
         ]
-
-    def _count(self, run: Run, outcome: Outcome, move: Move) -> None:
-        if isinstance(outcome, Succeeded):
-            ended = "ok"
-        elif isinstance(outcome, Failed):
-            ended = "failed" if move.to is Status.FAILED else "retried"
-        else:
-            return
-        row = run.row
-        claimed = row.started_at or row.run_at
-        taken = (time.monotonic() - run.started) * 1000 if run.started else 0.0
-        self.meter.count(
-            row.queue,
-            row.name,
-            now=self._engine.clock.now(),
-            ended=ended,
-            wait=claimed - max(row.run_at, row.created_at),
-            run=taken,
-        )
 
 
 def fence_of(row: TaskRow) -> Fence:

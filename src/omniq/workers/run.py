@@ -25,16 +25,9 @@ class Run:
 
     __slots__ = ("body", "context", "handle", "interrupted", "row", "settled", "started", "timer")
 
-    def __init__(self, row: TaskRow, body: TaskBody, note: Callable[[Run], None]) -> None:
+    def __init__(self, row: TaskRow, body: TaskBody, note: Callable[[TaskContext], None]) -> None:
         self.row, self.body = row, body
-        self.context = TaskContext(
-            id=row.id,
-            name=row.name,
-            queue=row.queue,
-            attempt=row.attempt,
-            metadata=body.metadata,
-            note=lambda: note(self),
-        )
+        self.context = TaskContext(row, body.metadata, note)
         self.interrupted: Reason | None = None
         self.settled = False
         """Its outcome was taken; whatever comes later is dropped."""
