@@ -10,7 +10,7 @@ from omniq.models.row import Ms
 from omniq.models.status import EventType
 
 
-class TaskEvent(Struct, frozen=True, gc=False, kw_only=True, gc=False):
+class TaskEvent(Struct, frozen=True, kw_only=True, gc=False):
     """One event. (task, epoch, n) is its identity: sent twice, it is kept once.
 
     `task` is a task's id, or a subject such as `worker:<id>` for what is not about a task.

@@ -47,7 +47,7 @@ class Flag:
     """Its worker's lease ran out."""
 
 
-class TaskRow(Struct, frozen=True, gc=False, kw_only=True, gc=False):
+class TaskRow(Struct, frozen=True, kw_only=True, gc=False):
     """One task as the store keeps it. Hot fields may be looked at, cold ones never are.
 
     `claim` is the request id of the claim that holds it and `epoch` counts claims: together
