@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import sha256
+from types import NoneType
 from typing import Any
 
 from omniq.errors import CorruptPayload, NotSerializable, PayloadTooLarge, UntrustedPayload
@@ -16,6 +17,7 @@ from omniq.serialization.msgspec_ import MsgspecSerializer, mark, pack, unpack_c
 from omniq.serialization.signing import KeyRing
 from omniq.serialization.text import preview, redact
 
+_HALF = 2**63
 _PLAIN = bytes((PLAIN,))
 _SIGNED = bytes((SIGNED,))
 
@@ -79,6 +81,25 @@ class SerializationManager:
             func, args, kwargs = self._dill.decode(payload, binding)
             return Call(args, kwargs, func, True)
         raise _unknown_tag(tag, binding)
+
+    def plain_call(self, payload: bytes) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """A call that needs no trust, or None: then `decode_call` with a binding is the way.
+
+        Most calls are plain, and making a binding costs as much as opening one of them.
+        """
+        if payload[0] != PLAIN:
+            return None
+        try:
+            return unpack_call(payload[1:])
+        except Exception:  # `decode_call` says what is wrong
+            return None
+
+    def plain_value(self, value: Any) -> bytes | None:
+        """A small plain value as a payload, or None: then `encode_value` is the way."""
+        kind = type(value)
+        if kind is NoneType or kind is bool or (kind is int and -_HALF <= value < _HALF):
+            return _PLAIN + pack(value)
+        return None
 
     def encode_value(self, value: Any, binding: Binding) -> bytes:
         """A value (a result, a progress) as a payload."""

@@ -28,7 +28,8 @@ def main_home() -> str:
     file: str | None = getattr(main, "__file__", None)
     if file is None or (file.startswith("<") and file.endswith(">")):
         return _SESSION
-    return os.path.realpath(file)
+    # A path that is not text could not be stored as a name.
+    return os.path.realpath(file).encode("utf-8", "backslashreplace").decode()
 
 
 def home_of(module: str) -> str:

@@ -22,6 +22,7 @@ from typing import Final, Self
 
 from omniq.errors import ConfigError, CorruptPayload, UntrustedPayload
 from omniq.serialization.base import Binding
+from omniq.serialization.msgspec_ import pack
 
 log = logging.getLogger("omniq.serialization")
 
@@ -44,11 +45,12 @@ class KeyRing:
     def __init__(self, keys: Iterable[tuple[str, bytes]], *, where: str = "the keys given") -> None:
         self.where = where
         # A state is a hash that has taken in its key already; copying it saves that work.
-        self._states: dict[str, blake2b] = {}
+        self._states: dict[bytes, blake2b] = {}
         for kid, secret in keys:
             if not _KID.match(kid):
                 raise ConfigError(f"{where}: a key id is 1 to 32 of A-Z a-z 0-9 _ . -, not {kid!r}")
-            if kid in self._states:
+            text = kid.encode()
+            if text in self._states:
                 raise ConfigError(f"{where}: key id {kid!r} is given twice")
             if len(secret) < MIN_SECRET:
                 raise ConfigError(
@@ -58,14 +60,12 @@ class KeyRing:
                 )
             key = blake2b(secret, person=_DOMAIN + b"key").digest()
             state = blake2b(key=key, digest_size=_MAC, person=_DOMAIN + b"payload")
-            text = kid.encode()
             state.update(bytes((len(text),)) + text)
-            self._states[kid] = state
+            self._states[text] = state
         if not self._states:
             raise ConfigError(f"{where}: no signing key")
         self._current = next(iter(self._states))
-        text = self._current.encode()
-        self._head = bytes((len(text),)) + text
+        self._head = bytes((len(self._current),)) + self._current
 
     @classmethod
     def from_setting(cls, pairs: Iterable[tuple[str, str]]) -> Self:
@@ -113,12 +113,12 @@ class KeyRing:
         at = 2 + size
         if not size or len(payload) < at + _MAC:
             raise CorruptPayload(f"the {binding.field} of task {binding.task_id} are cut short")
-        kid = payload[2:at].decode("ascii", "replace")
-        state = self._states.get(kid)
+        state = self._states.get(payload[2:at])
         if state is None:
+            kid, known = payload[2:at].decode("ascii", "replace"), b", ".join(self._states).decode()
             raise UntrustedPayload(
                 f"the {binding.field} of task {binding.task_id} are signed with key {kid!r}, which "
-                f"{self.where} does not have (known: {', '.join(self._states)}); if the key was "
+                f"{self.where} does not have (known: {known}); if the key was "
                 "rotated out too early, add it again behind the current one in OMNIQ_SIGNING_KEYS"
             )
         data = memoryview(payload)[at + _MAC :]
@@ -126,6 +126,7 @@ class KeyRing:
         mac.update(_bound(payload[0], binding))
         mac.update(data)
         if not compare_digest(mac.digest(), payload[at : at + _MAC]):
+            kid = payload[2:at].decode()
             raise UntrustedPayload(
                 f"the signature on the {binding.field} of task {binding.task_id} is wrong: the "
                 "payload was changed, belongs to another task, or was signed with another secret "
@@ -134,13 +135,9 @@ class KeyRing:
         return data
 
 
-def _bound(tag: int, b: Binding) -> bytes:
-    """The binding as bytes, every field with its length."""
-    namespace, queue, task, field, function, epoch = b
-    return (
-        f"{tag} {epoch} {len(namespace)}:{namespace} {len(queue)}:{queue} {len(task)}:{task} "
-        f"{len(field)}:{field} {len(function)}:{function} "
-    ).encode("utf-8", "surrogatepass")
+def _bound(tag: int, binding: Binding) -> bytes:
+    """The binding as bytes; msgpack gives every field with its length."""
+    return pack((tag, binding))
 
 
 def private_dir(base_dir: str | Path) -> Path:
