@@ -9,7 +9,6 @@ child, and under gevent a plain `threading.Thread` is a greenlet of the caller's
 from __future__ import annotations
 
 import asyncio
-import atexit
 import inspect
 import logging
 import os
@@ -19,6 +18,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
+from omniq._exit import end_loop_at_exit
 from omniq._threads import Answer, new_answer, start_native_thread
 from omniq.errors import StorageClosed, SyncInAsync
 
@@ -255,7 +255,7 @@ async def _wind_up(closers: list[Callable[[], Awaitable[object]]], timeout: floa
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
     except TimeoutError:
-        _log.debug("not everything closed within %s s", timeout)
+        _log.warning("not everything closed within %s s", timeout)
     finally:
         asyncio.get_running_loop().stop()
 
@@ -264,11 +264,11 @@ async def _quietly(closing: Awaitable[object]) -> None:
     try:
         await closing
     except Exception:
-        _log.debug("closing failed", exc_info=True)
+        _log.warning("closing failed", exc_info=True)
 
 
 portal = LoopThread()
 """The one of this process."""
 
 os.register_at_fork(after_in_child=portal.forget)
-atexit.register(portal.close_at_exit)
+end_loop_at_exit(portal.close_at_exit)

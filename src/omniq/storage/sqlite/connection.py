@@ -6,7 +6,6 @@ A call is one function that runs whole in that thread: one hop, whatever it does
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import os
 import sqlite3
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
+from omniq._exit import end_connections_at_exit
 from omniq.errors import OmniQError, StorageClosed, StorageError, StorageUnavailable
 
 T = TypeVar("T")
@@ -157,7 +157,7 @@ class _Link(aiosqlite.Connection):
 _open: weakref.WeakSet[_Link] = weakref.WeakSet()
 
 
-@atexit.register
+@end_connections_at_exit
 def _close_all() -> None:
     """A program may end without `close()`: what it left open is closed in order."""
     links = [link for link in _open if link._pid == os.getpid()]
