@@ -193,6 +193,10 @@ class Engine:
 
     def load(self, row: TaskRow, payload: bytes) -> Loaded:
         """The function and its arguments; raises FunctionNotFound and SerializationError."""
+        plain = self.manager.plain_call(payload)
+        if plain is not None:
+            func = self.registry.resolve(row.name)
+            return Loaded(func, plain[0], plain[1], is_async(func))
         binding = Binding(self._namespace, row.queue, row.id, "args", row.name)
         call = self.manager.decode_call(payload, binding)
         func = call.func or self.registry.resolve(row.name, signed=call.signed)
@@ -200,7 +204,9 @@ class Engine:
 
     def dump(self, row: TaskRow, value: Any) -> bytes:
         """Encode a result for the epoch it was made in."""
-        return self.manager.encode_value(value, self._result_binding(row))
+        return self.manager.plain_value(value) or self.manager.encode_value(
+            value, self._result_binding(row)
+        )
 
     def settle(self, row: TaskRow, body: TaskBody, outcome: Outcome) -> Move:
         return policy.settle(row, body, outcome, self.clock.now(), self.rules)

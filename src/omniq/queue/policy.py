@@ -185,7 +185,21 @@ def _succeed(row: TaskRow, body: TaskBody, outcome: Succeeded, now: Ms, rules: R
         to=_SUCCEEDED,
         patch={"finished_at": now, "keep_until": keep},
         result=Value(outcome.value, until),
-        events=(_event(row, _COMPLETE, now, rules),) if rules.events.complete else (),
+        events=(_complete(row, now, rules),) if rules.events.complete else (),
+    )
+
+
+def _complete(row: TaskRow, now: Ms, rules: Rules) -> TaskEvent:
+    return TaskEvent(
+        task=row.id,
+        epoch=row.epoch,
+        n=1,
+        at=now,
+        type=_COMPLETE,
+        queue=row.queue,
+        name=row.name,
+        worker=row.owner or "",
+        keep_until=now + rules.events.retention,
     )
 
 
