@@ -79,8 +79,8 @@ RUNNING = (
 _PROGRESS = Many(
     "UPDATE task SET progress = v.column4 FROM (VALUES {rows}) AS v "
     "WHERE task.id = v.column1 AND task.status = 50 "
-    "AND task.epoch = v.column2 AND task.claim = v.column3",
-    4,
+    "AND task.epoch = v.column2 AND task.claim = v.column3 AND task.owner = v.column5",
+    5,
 )
 
 
@@ -164,7 +164,7 @@ def extend_lease(
     values: list[object] = []
     for task in held:
         if task.progress is not None:
-            values += (task.id, task.epoch, task.claim, task.progress)
+            values += (task.id, task.epoch, task.claim, task.progress, owner)
     if values and _PROGRESS.run(cursor, values) and topics is not None:
         topics.add("tasks")
     (found,) = cursor.execute(RUNNING, (owner,)).fetchone()

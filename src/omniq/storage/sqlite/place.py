@@ -56,13 +56,13 @@ def filesystem(folder: Path) -> str:
         mounts = Path("/proc/self/mounts").read_text().splitlines()
     except OSError:
         return ""
-    best, kind = -1, ""
-    here = folder.resolve()
+    best, kind = "", ""
+    here = f"{folder.resolve()}/"
     for line in mounts:
         _, point, fs, *_ = line.split(" ")
-        mount = Path(point.encode().decode("unicode_escape"))  # a space is written \040
-        if here.is_relative_to(mount) and len(mount.parts) >= best:
-            best, kind = len(mount.parts), fs
+        mount = point.replace("\\040", " ").rstrip("/") + "/"
+        if here.startswith(mount) and len(mount) >= len(best):  # the last one mounted counts
+            best, kind = mount, fs
     return kind
 
 
