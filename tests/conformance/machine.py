@@ -245,16 +245,17 @@ class Machine(RuleBasedStateMachine):
             spawn=spawn,
         )
 
-    def ends(self, specs: list[dict[str, Any]]) -> list[Move]:
-        """Several ends, of one row at most one."""
-        units = [unit for unit in map(self.end, specs) if unit is not None]
+    def ends(self, specs: list[dict[str, Any]], owner: str | None = None) -> list[Move]:
+        """Several ends, of one row at most one; `owner` speaks of what it was given only."""
+        units = [unit for spec in specs if (unit := self.end(spec, owner)) is not None]
         return list({unit.id: unit for unit in units}.values())
 
-    def end(self, spec: dict[str, Any]) -> Move | None:
+    def end(self, spec: dict[str, Any], owner: str | None = None) -> Move | None:
         """What a worker writes, of a task it holds or held."""
         rows = self.handed
         if not spec["stale"]:
             rows = [row for row in self.seen.rows.values() if row.status is Status.RUNNING]
+        rows = [row for row in rows if owner in (None, row.owner)]
         if not rows:
             return None
         task, now, how = rows[-1 - spec["pick"] % len(rows)], self.clock.now(), spec["how"]
@@ -276,13 +277,18 @@ class Machine(RuleBasedStateMachine):
         docs = () if spec["doc"] is None else (self.doc(spec["doc"]),)
         told = (kit.event(task.id, spec["pick"] % 3, epoch=task.epoch, at=now),)
         fields = {name: getattr(unit, name) for name in unit.__struct_fields__}
+        if unit.to is Status.READY:  # it was started in time, as the rules say
+            fields["patch"] = unit.patch | {"expires_at": None}
         return Move(**fields | {"spawn": spawn, "docs": docs, "events": told})
 
 
 def differences(ours: Any, theirs: Any) -> str:
     """What a storage (ours) and the tables (theirs) see differently, in a few words."""
-    if not (isinstance(ours, list) and isinstance(theirs, list)) or len(ours) != len(theirs):
+    if not (isinstance(ours, list) and isinstance(theirs, list)):
         return f"{ours} / {theirs}"
+    if len(ours) != len(theirs):
+        only = [[x for x in side if x not in other] for side, other in _both_ways(ours, theirs)]
+        return f"only here: {only[0]}; only there: {only[1]}"
     told = []
     for our, their in zip(ours, theirs, strict=True):
         for name in our.__struct_fields__:
@@ -290,6 +296,10 @@ def differences(ours: Any, theirs: Any) -> str:
             if pair[0] != pair[1]:
                 told.append(f"{getattr(our, 'id', our)}.{name}: {pair[0]!r} / {pair[1]!r}")
     return "; ".join(told)
+
+
+def _both_ways(one: T, other: T) -> tuple[tuple[T, T], tuple[T, T]]:
+    return (one, other), (other, one)
 
 
 def _counted(counts: list[QueueCount]) -> dict[tuple[str, Status], int]:

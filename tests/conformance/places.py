@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self, TypeVar, cast
 
 from anyio import to_thread
 
@@ -27,6 +28,8 @@ from omniq.models.filters import (
 from omniq.models.row import Doc, Ms, ResultRow, TaskRow
 from omniq.models.units import Receipt, Unit
 from omniq.storage.base import AsyncStorage, Ear
+
+T = TypeVar("T")
 
 
 class Place(NamedTuple):
@@ -79,10 +82,10 @@ class BlockingTwin(AsyncStorage):
         await self._call("close")
 
     def twin(self) -> Self:
-        return type(self)(self._blocking.twin(), self.clock)
+        return type(self)(_aside(self._blocking.twin), self.clock)
 
     def describe(self) -> str:
-        return cast(str, self._blocking.describe())
+        return cast(str, _aside(self._blocking.describe))
 
     async def apply(self, units: Sequence[Unit]) -> Receipt:
         return cast(Receipt, await self._call("apply", units))
@@ -143,10 +146,10 @@ class BlockingEar(Ear):
         self._ear: Any = None
 
     def add(self, topic: str) -> None:
-        self._ear.add(topic)
+        _aside(partial(self._ear.add, topic))
 
     def discard(self, topic: str) -> None:
-        self._ear.discard(topic)
+        _aside(partial(self._ear.discard, topic))
 
     async def wait(self, timeout: float | None = None) -> set[str]:
         heard = await to_thread.run_sync(partial(self._ear.wait, timeout))
@@ -163,3 +166,9 @@ class BlockingEar(Ear):
         trace: TracebackType | None,
     ) -> None:
         await to_thread.run_sync(lambda: self._ear.__exit__(kind, error, trace))
+
+
+def _aside(call: Callable[[], T]) -> T:
+    """Make a quick blocking call in a thread, where no loop runs, and wait for it."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(call).result()

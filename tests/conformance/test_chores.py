@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from omniq.clock import ManualClock
-from omniq.models import Flag, PutDoc, Status
+from omniq.models import Flag, Status
 from omniq.storage.base import AsyncStorage
 
 from .conftest import MakeStorage
@@ -110,6 +110,16 @@ async def test_a_chore_is_not_work_and_work_is_not_a_chore(
     assert batch.tasks[0].flags == 0
 
 
+async def test_a_lost_task_is_found_by_the_very_exchange_that_changed_it(
+    storage: AsyncStorage, clock: ManualClock
+) -> None:
+    lost = await add_running(storage, "dead")
+    clock.advance(31)
+    unit = settle(lost, None, {"priority": 3}, fence=None)
+    receipt, batch = await storage.exchange([unit], claim("w1", queues=(), chores=5))
+    assert (receipt.outcome, ids(batch.chores)) == ([APPLIED], [lost.id])
+
+
 async def test_a_claim_with_chores_resent_gives_the_same(
     storage: AsyncStorage, clock: ManualClock
 ) -> None:
@@ -156,15 +166,6 @@ async def test_every_status_before_a_run_can_expire(
         waiting.id: Flag.EXPIRED,
     }
     assert await get(storage, running.id) == running, "a start in time is a start"
-
-
-async def test_a_task_of_a_paused_queue_expires_too(
-    storage: AsyncStorage, clock: ManualClock
-) -> None:
-    task = await add(storage, expires_at=START + SECOND)
-    await apply(storage, PutDoc(kind="pause", key="q", value=b""))
-    clock.advance(2)
-    assert ids(await chores(storage)) == [task.id]
 
 
 async def test_pitfall_9_a_stranded_child_outlives_the_client_that_settled_its_parent(

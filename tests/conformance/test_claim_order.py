@@ -127,13 +127,6 @@ async def test_slots_of_one_lane_share_its_room_and_are_served_in_order(
     assert got == [("b", "thread")] * 5 + [("a", "thread")] * 2 + [("a", "async")]
 
 
-async def test_one_lane_s_room_is_never_exceeded(storage: AsyncStorage) -> None:
-    for queue in ("a", "b", "c"):
-        await add_many(storage, [insert(queue=queue) for _ in range(2)])
-    tasks = await take(storage, queues=("c", "a", "b"), limit=5)
-    assert [task.queue for task in tasks] == ["c", "c", "a", "a", "b"]
-
-
 async def test_a_claim_without_room_takes_nothing(storage: AsyncStorage) -> None:
     task = await add(storage)
     assert await take(storage, limit=0) == []
@@ -180,6 +173,15 @@ async def test_a_retry_and_a_change_of_time_are_in_next_due(storage: AsyncStorag
     assert (await storage.claim(claim())).next_due == START + 40 * SECOND
     await apply(storage, change(task.id, {"run_at": START + 7 * SECOND}))
     assert (await storage.claim(claim())).next_due == START + 7 * SECOND
+
+
+async def test_what_is_handed_out_as_a_chore_is_not_in_next_due(
+    storage: AsyncStorage, clock: ManualClock
+) -> None:
+    await add(storage, run_at=START + HOUR, expires_at=START + SECOND)
+    clock.advance(2)
+    batch = await storage.claim(claim(chores=1))
+    assert (len(batch.chores), batch.next_due) == (1, None)
 
 
 async def test_a_changed_priority_changes_the_order(storage: AsyncStorage) -> None:

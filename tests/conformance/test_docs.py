@@ -19,8 +19,10 @@ from .kit import (
     START,
     add,
     apply,
+    chores,
     counts,
     event,
+    ids,
     insert,
     outcome,
     row,
@@ -76,6 +78,15 @@ async def test_a_doc_past_its_end_does_not_exist(storage: AsyncStorage, clock: M
     assert await outcome(storage, PutDoc(kind="k", key="a", value=b"x", expect=1)) is REFUSED
     assert await outcome(storage, PutDoc(kind="k", key="a", value=b"2", expect=0)) is APPLIED
     assert await storage.get_docs("k") == [Doc("k", "a", b"2", 1)]
+
+
+async def test_a_pause_keeps_no_task_from_expiring(
+    storage: AsyncStorage, clock: ManualClock
+) -> None:
+    task = await add(storage, expires_at=START + SECOND)
+    await apply(storage, PutDoc(kind="pause", key="q", value=b""))
+    clock.advance(2)
+    assert ids(await chores(storage)) == [task.id]
 
 
 async def test_docs_come_by_key_and_page_on_behind_the_last(storage: AsyncStorage) -> None:

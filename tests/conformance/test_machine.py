@@ -52,7 +52,7 @@ class Rules(Machine):
 
     @rule(owner=OWNER, specs=st.lists(SETTLE, max_size=3), spec=CLAIM)
     def exchange(self, owner: str, specs: list[dict[str, Any]], spec: dict[str, Any]) -> None:
-        units, asked = self.ends(specs), self.ask(owner, spec)
+        units, asked = self.ends(specs, owner), self.ask(owner, spec)
         ours, theirs = self.both("exchange", units, asked)
         self.settled(units, ours[0], theirs[0])
         self.took(asked, ours[1], theirs[1])
