@@ -1,0 +1,159 @@
+"""Workers that are killed, stopped and blocked: nothing is lost, nothing ends twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from omniq import AsyncOmniQ, Task
+from omniq.models import EventType, Status
+from omniq.models.filters import EventFilter
+from omniq.workers import WorkerPool
+from tests.chaos.hand import block, mark, queue_in
+
+pytestmark = pytest.mark.asyncio
+
+HAND = Path(__file__).with_name("hand.py")
+Start = Callable[[float], subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a worker process with a lease; returns once it works."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def begin(lease: float) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, str(HAND), str(tmp_path), str(lease)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@pytest.fixture
+async def queue(tmp_path: Path) -> AsyncIterator[AsyncOmniQ]:
+    async with queue_in(tmp_path, 2.0) as made:
+        yield made
+
+
+async def lines(path: Path, count: int) -> list[str]:
+    """Wait until a file has so many lines."""
+    async with asyncio.timeout(20):
+        while not path.exists() or len(path.read_text().splitlines()) < count:
+            await asyncio.sleep(0.01)
+    return path.read_text().splitlines()
+
+
+async def test_a_killed_worker_loses_nothing(
+    start: Start, queue: AsyncOmniQ, tmp_path: Path
+) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    victim = start(2.0)
+    handles = await queue.enqueue_many(
+        [Task(func=mark, args=(str(files), f"{n}", 0.02)) for n in range(60)]
+    )
+    await lines(files / "5", 1)
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.wait()
+    start(2.0)  # on this machine a dead neighbour is seen at once, no lease is waited for
+    ended = [result async for result in queue.results(handles)]
+    assert len(ended) == 60
+    assert {result.status.value for result in ended} == {"success"}
+    ran_twice = [n for n in range(60) if len((files / f"{n}").read_text().splitlines()) > 2]
+    assert len(ran_twice) <= 5, "only what ran when the worker died may run again"
+    lost = await queue.events(EventFilter(types=(EventType.LEASE_LOST,)))
+    assert {event.data["losses"] for event in lost.events} == {1}
+    attempts = {(await queue.info(handle)).row.attempt for handle in handles}
+    assert attempts == {1}, "a worker's death costs no attempt"
+
+
+async def test_a_worker_stopped_past_its_lease_cannot_end_what_others_took_over(
+    start: Start, queue: AsyncOmniQ, tmp_path: Path
+) -> None:
+    zombie = start(2.0)
+    handle = await queue.enqueue(mark, (str(tmp_path), "log", 1.0))
+    await lines(tmp_path / "log", 1)
+    os.kill(zombie.pid, signal.SIGSTOP)
+    async with WorkerPool(queue):
+        assert await handle.result(30) == os.getpid()
+        os.kill(zombie.pid, signal.SIGCONT)
+        written = await lines(tmp_path / "log", 4)
+        assert written[-1] == f"end {zombie.pid}"
+        probe = await queue.enqueue(mark, (str(tmp_path), "other", 0.0))
+        await probe.result(20)  # whoever ran it, the zombie had time to send its result
+    row = (await queue.info(handle)).row
+    assert (row.status, row.epoch, row.losses) == (Status.SUCCEEDED, 3, 1)
+    assert await handle.result() == os.getpid()
+
+
+async def test_a_task_that_blocks_the_loop_keeps_its_lease(start: Start, queue: AsyncOmniQ) -> None:
+    start(1.0)
+    handle = await queue.enqueue(block, (3.5,))
+    async with asyncio.timeout(20):
+        while (await queue.info(handle)).row.status is not Status.RUNNING:
+            await asyncio.sleep(0.01)
+    async with WorkerPool(queue):  # would take it over, if it could
+        assert await handle.result(30) != os.getpid()
+    row = (await queue.info(handle)).row
+    assert (row.epoch, row.losses) == (1, 0)
+
+
+async def test_a_task_that_kills_its_workers_is_failed_as_poison(
+    start: Start, queue: AsyncOmniQ, tmp_path: Path
+) -> None:
+    handle = await queue.enqueue(mark, (str(tmp_path), "log", 60.0))
+    for deaths in range(1, 5):
+        victim = start(2.0)
+        await lines(tmp_path / "log", deaths)
+        os.kill(victim.pid, signal.SIGKILL)
+        victim.wait()
+    start(2.0)
+    with pytest.raises(Exception, match="worker died 4 times"):
+        await handle.result(20)
+    assert (await queue.info(handle)).row.fault == "omniq.WorkerLost"
+
+
+async def test_a_running_task_is_cancelled_from_another_process(
+    start: Start, queue: AsyncOmniQ
+) -> None:
+    start(2.0)
+    handle = await queue.enqueue(asyncio.sleep, (60,))
+    async with asyncio.timeout(20):
+        while (await queue.info(handle)).row.status is not Status.RUNNING:
+            await asyncio.sleep(0.01)
+    assert await handle.cancel()
+    with pytest.raises(Exception, match="was cancelled"):
+        await handle.result(20)
+
+
+async def test_a_terminated_worker_gives_back_at_once(
+    start: Start, queue: AsyncOmniQ, tmp_path: Path
+) -> None:
+    worker = start(60.0)
+    handle = await queue.enqueue(asyncio.sleep, (60,))
+    async with asyncio.timeout(20):
+        while (await queue.info(handle)).row.status is not Status.RUNNING:
+            await asyncio.sleep(0.01)
+    worker.send_signal(signal.SIGINT)
+    assert await asyncio.to_thread(worker.wait, 20) != 0
+    row = (await queue.info(handle)).row
+    assert (row.status, row.attempt) == (Status.READY, 0)
