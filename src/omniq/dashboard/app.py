@@ -22,7 +22,7 @@ from litestar.types import (
     Send,
 )
 
-from omniq.dashboard.auth import Auth, Gate, Principal
+from omniq.dashboard.auth import Auth, Principal
 from omniq.dashboard.components.layout import NavEntry
 from omniq.dashboard.desk import Desk
 from omniq.dashboard.mount import PREFIX, inner_scope
@@ -35,7 +35,7 @@ from omniq.dashboard.pages.service import ServiceViews
 from omniq.dashboard.pages.tasks import TaskViews
 from omniq.dashboard.pages.workers import WorkerViews
 from omniq.dashboard.reads import Watched
-from omniq.dashboard.security import Guarded, host_allowed, security_headers
+from omniq.dashboard.security import Guarded, host_allowed
 from omniq.dashboard.visit import MARK, Visit
 from omniq.errors import OmniQError, StorageError
 from omniq.models import OmniQConfig
@@ -78,16 +78,16 @@ class DashboardApp(Litestar):
         auth: Auth = None,
         allowed_hosts: Collection[str] = (),
     ) -> None:
-        settings = config or queue.config
-        self.desk = Desk(lambda: queue, lambda: Gate(settings, auth), nav=NAV, hosts=allowed_hosts)
+        self.desk = Desk(lambda: queue, auth, config=lambda: config, nav=NAV, hosts=allowed_hosts)
         super().__init__(
             route_handlers=[_router(self.desk, "/")],
             exception_handlers={Exception: _bare},
-            middleware=[_headers(self.desk)],
             logging_config=None,
             openapi_config=None,
             debug=False,
         )
+        # Around everything, not a middleware: those do not see what no route answers.
+        self._guarded = Guarded(super().__call__, headers=self.desk.headers)
 
     async def __call__(
         self,
@@ -95,9 +95,12 @@ class DashboardApp(Litestar):
         receive: Receive | LifeSpanReceive,
         send: Send | LifeSpanSend,
     ) -> None:
-        if scope["type"] == ScopeType.HTTP and PREFIX not in scope:
+        if scope["type"] != ScopeType.HTTP:
+            await super().__call__(scope, receive, send)
+            return
+        if PREFIX not in scope:
             scope = inner_scope(cast("Scope", scope), "")
-        await super().__call__(scope, receive, send)
+        await self._guarded(cast("Scope", scope), cast("Receive", receive), cast("Send", send))
 
     def close_streams(self) -> None:
         """End all live pages, so that a server that shuts down need not wait for them."""
@@ -142,11 +145,7 @@ def dashboard_router(
     if who is None and guards:
         who = _by_guards
 
-    def settings() -> OmniQConfig:
-        found = config() if callable(config) else config
-        return found or queue_provider().config
-
-    desk = Desk(queue_provider, lambda: Gate(settings(), who), nav=NAV)
+    desk = Desk(queue_provider, who, config=config if callable(config) else lambda: config, nav=NAV)
     return _router(desk, path, guards=guards, include_in_schema=include_in_schema, opt=opt)
 
 
@@ -201,7 +200,7 @@ def _router(
         dependencies={"visit": Provide(provide_visit)},
         exception_handlers={HTTPException: _failed, OmniQError: _failed, Exception: _failed},
         guards=guards,
-        middleware=[_headers(desk)],
+        middleware=[DefineMiddleware(Guarded, headers=desk.headers)],
         include_in_schema=include_in_schema,
         opt={**(opt or {}), MARK: True},
         dto=None,
@@ -229,10 +228,6 @@ def _closed(visit: Visit) -> Response[Any]:
     if live or request.method != "GET" or ("html" not in wanted and "*/*" not in wanted):
         return Response("sign in first", status_code=401, media_type=MediaType.TEXT)
     return login_page(visit, visit.again())
-
-
-def _headers(desk: Desk) -> DefineMiddleware:
-    return DefineMiddleware(Guarded, headers=lambda: security_headers(desk.bundle))
 
 
 async def _as_it_is(response: Response[Any]) -> Response[Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from omniq.dashboard.assets import VERSION
-from omniq.dashboard.auth import Gate
+from omniq.dashboard.auth import Auth, Gate
 from omniq.dashboard.components.layout import NavEntry
 from omniq.dashboard.live import Hub
 from omniq.dashboard.reads import Reads, Watched
+from omniq.dashboard.security import security_headers
 from omniq.errors import OmniQError
+from omniq.models import OmniQConfig
 
 QueueProvider = Callable[[], Watched]
 
@@ -22,29 +24,39 @@ class Desk:
     def __init__(
         self,
         queue: QueueProvider,
-        gate: Callable[[], Gate],
+        auth: Auth = None,
         *,
+        config: Callable[[], OmniQConfig | None] = lambda: None,
         nav: tuple[NavEntry, ...],
         hosts: Collection[str] = (),
     ) -> None:
         self.queue, self.nav, self.hosts = queue, nav, hosts
-        self._make_gate = gate
+        self._config, self._auth = config, auth
         self._gate: Gate | None = None
         self._reads: Reads | None = None
         self.hub = Hub(queue)
 
     @property
+    def config(self) -> OmniQConfig:
+        """The dashboard's settings: its own if it was given some, else the queue's."""
+        return self._config() or self.queue().config
+
+    @property
     def gate(self) -> Gate:
         if self._gate is None:
-            self._gate = self._make_gate()
+            self._gate = Gate(self.config, self._auth)
         return self._gate
 
     @property
     def bundle(self) -> str | None:
         try:
-            return self.queue().config.dashboard.bundle
+            return self.config.dashboard.bundle
         except OmniQError:  # not started yet: the answer will say so, under the strict policy
             return None
+
+    def headers(self) -> dict[str, str]:
+        """What every answer carries."""
+        return security_headers(self.bundle)
 
     def reads(self) -> Reads:
         """The cache over the queue as it is now: a host may open another one after a restart."""

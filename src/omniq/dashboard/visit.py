@@ -55,7 +55,7 @@ class Visit:
     @property
     def may_act(self) -> bool:
         """Whether this visitor may change anything; asked by pages and enforced by handlers."""
-        read_only = self.queue.config.dashboard.read_only
+        read_only = self.desk.config.dashboard.read_only
         return self.principal is not None and not (read_only or self.principal.read_only)
 
     @property

@@ -31,7 +31,7 @@ class AboutViews(Controller):
 
 
 async def regions(visit: Visit) -> Sequence[Renderable]:
-    config = visit.queue.config
+    config = visit.desk.config
     pairs: list[tuple[str, Node]] = [
         ("OmniQ", _version("omniq-tasks")),
         ("Python", f"{platform.python_implementation()} {platform.python_version()}"),

@@ -153,7 +153,7 @@ def _error(error: AttemptError, place: int, *, last: bool = False) -> Element:
         p[
             strong[plain_type(error.type)],
             span(".quiet")[
-                f" · attempt {error.attempt}", error.at and [" · ", when(error.at)] or None
+                f" · attempt {error.attempt}", [" · ", when(error.at)] if error.at else None
             ],
         ],
         p(".said")[error.message] if error.message else None,
