@@ -104,7 +104,11 @@ class Worker:
         """No more claims; running tasks get `grace` seconds, then are given back."""
         pool, self._pool = self._pool, None
         if pool is not None:
-            await pool.stop(self.grace if grace is None else grace)
+            try:
+                await pool.stop(self.grace if grace is None else grace)
+            except asyncio.CancelledError:
+                self._pool = pool  # cut short: it can be asked again, with less grace
+                raise
 
     async def run(self) -> None:
         """Work until this call is cancelled, then stop within the grace."""

@@ -1,0 +1,105 @@
+"""`omniq status`, `omniq retry`, `omniq version` and `omniq dashboard`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner, Result
+
+from omniq import AsyncOmniQ
+from omniq.cli.commands import cli
+from tests.programs import Program
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def omniq(*words: str) -> Result:
+    return CliRunner().invoke(cli, words, prog_name="omniq")
+
+
+def fail() -> None:
+    raise ValueError("this one never works")
+
+
+def failed_task() -> str:
+    async def make() -> str:
+        async with AsyncOmniQ() as queue:
+            task = await queue.enqueue(fail, retries=0, queue="mail")
+            async for _ in queue.results([task]):
+                pass
+            return task.id
+
+    return asyncio.run(make())
+
+
+def test_status_of_the_queue_in_this_folder() -> None:
+    failed_task()
+    shown = omniq("status")
+    assert shown.exit_code == 0
+    lines = [line.split() for line in shown.output.splitlines() if line]
+    assert ["queue", "failed"] in lines and ["mail", "1"] in lines
+    assert "nobody works on these tasks now" in shown.output
+
+
+def test_status_for_programs() -> None:
+    failed_task()
+    report = json.loads(omniq("status", "--json").output)
+    assert report["queues"] == {"mail": {"failed": 1}} and report["workers"] == []
+
+
+def test_a_failed_task_is_run_again() -> None:
+    task = failed_task()
+    told = omniq("retry", task)
+    assert told.exit_code == 0 and f"task {task} will run again" in told.output
+    again = omniq("retry", task)
+    assert again.exit_code == 1 and "is waiting or running" in again.output
+
+
+def test_a_task_that_does_not_exist() -> None:
+    told = omniq("retry", "0198c0de-0000-7000-8000-000000000000")
+    assert told.exit_code == 1
+    assert told.output.startswith("Error: no task has the id '0198c0de-")
+
+
+def test_memory_has_no_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMNIQ_STORAGE_TYPE", "memory")
+    told = omniq("status")
+    assert told.exit_code == 1 and "memory" in told.output and "Traceback" not in told.output
+
+
+def test_version() -> None:
+    assert omniq("version").output.startswith("OmniQ ")
+
+
+def test_every_command_says_what_it_does() -> None:
+    shown = omniq("--help").output
+    assert [name for name in cli.commands if name not in shown] == []
+    for name, command in cli.commands.items():
+        assert command.help and omniq(name, "--help").exit_code == 0
+
+
+def test_the_dashboard_stands_alone(here: Path) -> None:
+    task = failed_task()
+    with Program(["-m", "omniq.cli", "dashboard", "--port", "0"], cwd=here) as served:
+        link = served.says(r"Dashboard\s+(http://\S+token=\S+)")[1]
+        with httpx.Client(follow_redirects=True) as browser:
+            assert task in browser.get(link.replace("/?", "/tasks?")).text
+        served.send(signal.SIGTERM)
+        assert served.ends() == 0
+
+
+def test_a_port_in_use_is_said(here: Path) -> None:
+    with Program(["-m", "omniq.cli", "dashboard", "--port", "0"], cwd=here) as first:
+        port = first.says(r"http://127.0.0.1:(\d+)")[1]
+        with Program(["-m", "omniq.cli", "dashboard", "--port", port], cwd=here) as second:
+            assert second.ends() == 1
+    assert "choose another --port, or 0 for a free one" in second.output
