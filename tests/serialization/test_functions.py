@@ -14,6 +14,7 @@ import pytest
 from omniq.errors import FunctionNotFound, InvalidTask
 from omniq.serialization import SerializationManager
 from omniq.serialization.functions import FunctionRegistry, Ref
+from omniq.serialization.names import find
 from tests.serialization.support import BINDING, Caller, Holder, Loud, add, keys
 
 HERE = add.__module__
@@ -206,6 +207,21 @@ def test_a_module_that_cannot_be_imported_is_said(
 def test_even_a_signed_name_leads_to_functions_only(registry: FunctionRegistry, name: str) -> None:
     with pytest.raises(FunctionNotFound):
         registry.resolve(name, signed=True)
+
+
+def test_a_name_that_leads_nowhere_imports_nothing(
+    registry: FunctionRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module(tmp_path, monkeypatch, "shop_d", "")
+    with pytest.raises(FunctionNotFound):
+        registry.resolve("shop_d:<lambda>", signed=True)
+    assert "shop_d" not in sys.modules
+
+
+def test_a_name_walks_through_classes_never_through_modules_or_objects() -> None:
+    assert find(sys.modules[HERE], "Holder.build") == Holder.build
+    assert find(os, "path.join") is None
+    assert find(sys.modules[HERE], "add.__globals__") is None
 
 
 def test_a_name_is_only_given_to_what_it_leads_back_to(registry: FunctionRegistry) -> None:

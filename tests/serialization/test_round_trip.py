@@ -37,7 +37,7 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, Decimal):  # a signalling NaN refuses to be compared
         return str(a) == str(b)
     if isinstance(a, float) and a != a:
-        return b != b
+        return bool(b != b)
     if isinstance(a, datetime | time):
         return (a, a.isoformat(), a.fold) == (b, b.isoformat(), b.fold)
     return bool(a == b)
@@ -84,6 +84,7 @@ RICH_VALUES: list[Any] = [
     datetime(2026, 10, 25, 2, 30, fold=1),
     {(1, 2): "pair", None: 0, True: 1},
     {2**70: "key"},
+    {date(2026, 1, 2): 1, UUID(int=1): 2},
     {"a": {"b": ({1},)}},
 ]
 DILL_VALUES: list[Any] = [
