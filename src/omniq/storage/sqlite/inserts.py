@@ -11,7 +11,16 @@ from omniq.models.row import Dep, Flag, Unique
 from omniq.models.status import FINAL, Status
 from omniq.models.units import Applied, Insert
 from omniq.storage.sqlite.commit import Commit
-from omniq.storage.sqlite.rows import INSERT_TASKS, Many, Tie, ids_json, task_values
+from omniq.storage.sqlite.rows import (
+    INSERT_TASKS,
+    INSERT_USUAL,
+    Many,
+    Tie,
+    ids_json,
+    is_usual,
+    task_values,
+    usual_values,
+)
 
 _READY, _SCHEDULED, _WAITING = int(Status.READY), int(Status.SCHEDULED), int(Status.WAITING)
 FREE_KEY = "DELETE FROM uniq WHERE key = ? AND task = ?"
@@ -25,12 +34,17 @@ _INSERT_EDGES = Many(
 def insert_plain(commit: Commit, units: Sequence[tuple[int, Insert]]) -> None:
     """Insert rows without parents and unique keys."""
     now = commit.now
-    values: list[Any] = []
+    usual: list[Any] = []
+    others: list[Any] = []
     for _, unit in units:
         row = unit.row
-        values += task_values(row, _SCHEDULED if row.run_at > now else _READY)
+        status = _SCHEDULED if row.run_at > now else _READY
+        if is_usual(row):
+            usual += usual_values(row, status)
+        else:
+            others += task_values(row, status)
     (last,) = commit.one("SELECT coalesce(max(pk), 0) FROM task")
-    added = INSERT_TASKS.run(commit.cursor, values)
+    added = INSERT_USUAL.run(commit.cursor, usual) + INSERT_TASKS.run(commit.cursor, others)
     new: set[str] | None = None
     if added < len(units):  # some ids are known: those that are new lie behind `last`
         (found,) = commit.one(

@@ -79,6 +79,47 @@ INSERT_TASKS = Many(
 )
 
 
+# What most new rows have of their own; each column left out saves a tenth of the insert.
+_USUAL_COLUMNS = (
+    "id, queue, lane, name, status, priority, run_at, created_at, expires_at, tags, reply, "
+    "preview, body"
+)
+INSERT_USUAL = Many(
+    f"INSERT INTO task ({_USUAL_COLUMNS}) VALUES {{rows}} ON CONFLICT (id) DO NOTHING",
+    1 + _USUAL_COLUMNS.count(","),
+)
+
+
+_NONE = (None,) * 5
+
+
+def is_usual(row: TaskRow) -> bool:
+    """Whether `INSERT_USUAL` says everything about a new row."""
+    return (
+        row.attempt == row.epoch == row.losses == row.flags == 0
+        and (row.keep_until, row.group, row.fault, row.progress, row.error) == _NONE
+    )
+
+
+def usual_values(row: TaskRow, status: int) -> tuple[Any, ...]:
+    """What `INSERT_USUAL` takes for a new row."""
+    return (
+        row.id,
+        row.queue,
+        row.lane,
+        row.name,
+        status,
+        row.priority,
+        row.run_at,
+        row.created_at,
+        row.expires_at,
+        tags_text(row.tags),
+        row.reply,
+        row.preview,
+        row.body,
+    )
+
+
 def task_values(
     row: TaskRow, status: int, *, waiting: int = 0, flags: int = 0, ties: int = 0
 ) -> tuple[Any, ...]:
