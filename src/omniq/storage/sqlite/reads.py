@@ -20,6 +20,7 @@ TEXT_SCAN = 5000
 """Rows a search for text looks at before it answers with a short page."""
 SCAN = 100_000
 """Rows any other search looks at."""
+_ANY = (TaskFilter(), TaskFilter(oldest_first=True))
 _IDS = "(SELECT value FROM json_each(?))"
 _VISIBLE = f"(keep_until IS NULL OR keep_until > ? OR {NEEDED.format(id='task.id')})"
 
@@ -85,17 +86,14 @@ def find_tasks(
     if after is not None:
         where.append(f"task.id {way} ?")
         values.append(after)
-    scan = SCAN if filter.text is None else TEXT_SCAN
-    (edge,) = cursor.execute(
-        "SELECT (SELECT id FROM task "
-        f"{f'WHERE id {way} ? ' if after is not None else ''}"
-        f"ORDER BY id {direction} LIMIT 1 OFFSET ?)",
-        [after, scan - 1] if after is not None else [scan - 1],
-    ).fetchone()
-    if edge is not None:
-        where.append(f"task.id {back}= ?")
-        values.append(edge)
-    order = f"FROM task{_index(filter)} WHERE {' AND '.join(where)} ORDER BY task.id {direction}"
+    index = _index(filter)
+    edge = None
+    if filter.text is not None or (filter not in _ANY and not index):
+        edge = _edge(cursor, filter, after, way, direction)
+        if edge is not None:
+            where.append(f"task.id {back}= ?")
+            values.append(edge)
+    order = f"FROM task{index} WHERE {' AND '.join(where)} ORDER BY task.id {direction}"
     if filter.text is not None:
         ids = _with_text(cursor, order, values, filter.text, limit + 1)
         order, values = f"FROM task WHERE id IN {_IDS} ORDER BY id {direction}", [ids_json(ids)]
@@ -109,6 +107,17 @@ def find_tasks(
     return Page(rows, edge)
 
 
+def _edge(
+    cursor: sqlite3.Cursor, filter: TaskFilter, after: str | None, way: str, direction: str
+) -> str | None:
+    """The last id a search looks at, if it has to stop before the end."""
+    begin, values = ("", []) if after is None else (f"WHERE id {way} ? ", [after])
+    scan = SCAN if filter.text is None else TEXT_SCAN
+    sql = f"SELECT id FROM task {begin}ORDER BY id {direction} LIMIT 1 OFFSET ?"
+    found = cursor.execute(sql, [*values, scan - 1]).fetchone()
+    return found[0] if found else None
+
+
 def _id(row: TaskRow) -> str:
     return row.id
 
@@ -116,6 +125,8 @@ def _id(row: TaskRow) -> str:
 def _index(filter: TaskFilter) -> str:
     if filter.group is not None:
         return " INDEXED BY task_group"
+    if filter.statuses == (Status.RUNNING,):
+        return " INDEXED BY task_running"
     if filter.statuses and min(filter.statuses) > FINAL:
         return " INDEXED BY task_not_well"
     return ""
@@ -129,6 +140,8 @@ def _conditions(f: TaskFilter) -> tuple[list[str], list[Any]]:
         if choices:
             where.append(f"task.{column} IN ({','.join('?' * len(choices))})")
             values += choices
+    if f.statuses == (Status.RUNNING,):
+        where.append("task.status = 50")
     if f.statuses and min(f.statuses) > FINAL:
         where.append("task.status >= 70")
     single = {
