@@ -106,7 +106,7 @@ def machines() -> tuple[bool, str]:
 CHECKS: dict[str, Check] = {  # the slowest first
     "mypy --strict": module("mypy", "--strict", *TYPED),
     "imports": tool(str(Path(PYTHON).with_name("lint-imports")), "--no-logo"),
-    "black": module("black", "--check", "--quiet", "--diff", *CODE),
+    "black": module("black", "--check", *CODE),
     "isort": module("isort", "--check-only", "--quiet", *CODE),
     "ruff": module("ruff", "check", *CODE),
     "blocking face": tool(PYTHON, "tools/gen_sync.py", "--check"),
