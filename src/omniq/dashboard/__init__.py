@@ -5,7 +5,6 @@ from omniq.dashboard.auth import Principal
 from omniq.dashboard.mount import mounted
 from omniq.dashboard.pages.overview import MetricsViews
 from omniq.dashboard.pages.tasks import TaskViews
-from omniq.dashboard.serve import serve
 
 __all__ = [
     "DashboardApp",
@@ -15,5 +14,4 @@ __all__ = [
     "TaskViews",
     "dashboard_router",
     "mounted",
-    "serve",
 ]

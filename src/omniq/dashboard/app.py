@@ -67,7 +67,8 @@ class DashboardApp(Litestar):
 
     It needs no lifespan: the queue is the caller's to open and close. `auth` is a callable,
     `(user, password)` or None: a token made once in the base directory. `allowed_hosts`, if
-    given, are the only names a request may be addressed to (see `serve`).
+    given, are the only names a request may be addressed to: on a loopback address give loopback
+    names (`security.LOOPBACK`), so that no site reaches it through a name of its own.
     """
 
     def __init__(

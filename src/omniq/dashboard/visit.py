@@ -86,7 +86,9 @@ class Visit:
             path = self.prefix + path
         elif not path.startswith(self.prefix):
             path = self.request.scope.get("root_path", "").rstrip("/") + path
-        return (path or "/") + (f"?{urlencode(query)}" if query else "")
+        if path == self.prefix:
+            path += "/"  # mounts redirect to it otherwise
+        return path + (f"?{urlencode(query)}" if query else "")
 
     async def page(self, title: str, body: Body, *, here: str = "", live: bool = True) -> Any:
         """Answer with the whole page, or, where its stream is asked for, with what changes."""

@@ -20,18 +20,24 @@ _SECRET = re.compile(
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 MASK = "••••••"
 MAX_NODES = 2000
+MAX_DEPTH = 40
 MAX_TEXT = 20_000
 FOLD_LINES = 24
 
 
-def masked(value: Any, key: str = "") -> Any:
-    """The value with everything masked that stands under a key that sounds secret."""
+def masked(value: Any, key: str = "", depth: int = 0) -> Any:
+    """The value with everything masked that stands under a key that sounds secret.
+
+    What is nested deeper than anybody reads is left out.
+    """
+    if depth > MAX_DEPTH:
+        return "…"
     if value is not None and key and sounds_secret(key):
         return MASK
     if isinstance(value, dict):
-        return {k: masked(v, str(k)) for k, v in value.items()}
+        return {k: masked(v, str(k), depth + 1) for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [masked(item) for item in value]
+        return [masked(item, "", depth + 1) for item in value]
     return value
 
 
