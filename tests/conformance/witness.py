@@ -39,14 +39,20 @@ class Witness:
         """The result of the run that was accepted as the end."""
         self.epochs: dict[str, int] = {}
 
-    def applied(self, unit: Unit, rows: dict[str, TaskRow]) -> None:
-        """A unit went through; `rows` is what is there now."""
+    def applied(self, unit: Unit, before: TaskRow | None, rows: dict[str, TaskRow]) -> None:
+        """A unit went through; `before` is its row as it was, `rows` what is there now."""
         if isinstance(unit, Insert):
+            assert before is None
             self._inserted(unit, rows)
         elif isinstance(unit, Move):
+            assert before is not None
+            assert before.status in unit.expect
+            assert unit.fence in (None, (before.epoch, before.claim))
+            onward = unit.to is not None and not unit.to.final
+            assert not (before.cancel and onward), "it slipped past a cancel"
             if unit.to is not None and unit.to.final and unit.result is not None:
-                self.accepted[unit.id] = (rows[unit.id].epoch, unit.result.value)
-            elif unit.to is not None and not unit.to.final:
+                self.accepted[unit.id] = (before.epoch, unit.result.value)
+            elif onward:
                 self.accepted.pop(unit.id, None)
 
     def spawned(self, unit: Insert, rows: dict[str, TaskRow], known: bool) -> None:
@@ -103,6 +109,8 @@ class Witness:
         assert seen.counts == dict(counted)
         for row in seen.rows.values():
             self._check_row(row)
+        unended = {row.id for row in seen.rows.values() if not row.status.final}
+        assert not unended & seen.results.keys(), "the result of an earlier life"
         for id, (epoch, value) in self.accepted.items():
             result = seen.results.get(id)
             assert result is None or (result.epoch, result.value) == (epoch, value)
