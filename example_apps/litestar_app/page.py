@@ -150,7 +150,10 @@ def cell(it: Progress, picture: Picture) -> Element:
                 if whole
                 else image if ready else span(".blank", aria_hidden="true")
             ),
-            figcaption[span(".name", title=picture.name)[picture.name], span(".word")[word]],
+            figcaption[
+                span(".name", title=picture.name)[picture.name],
+                span(".word", title=word)["✓" if word == "done" else word],
+            ],
         ]
     ]
 

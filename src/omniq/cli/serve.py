@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 import click
 import uvicorn
 
+from omniq.cli import ui
 from omniq.contrib.signals import StopSignals
 
 
@@ -79,7 +83,11 @@ async def serving(
             server.should_exit = True
             force = asyncio.create_task(stop.force.wait())
             await asyncio.wait([task, force], return_when=asyncio.FIRST_COMPLETED)
-            server.force_exit = not task.done()
+            if not task.done():
+                # Tasks that run are taken over by the next worker, which sees that we are gone.
+                ui.note("Leaving at once.")
+                sys.stdout.flush()
+                os._exit(128 + (stop.received or signal.SIGTERM))
             force.cancel()
             await task
 

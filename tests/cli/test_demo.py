@@ -1,0 +1,74 @@
+"""`omniq demo`: it makes its own pictures, or takes yours, and says what came of them."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.programs import Program, run
+
+DEMO = ["-m", "omniq.cli", "demo"]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for number in range(8):
+        Image.new("RGB", (400, 300), (number * 30, 90, 120)).save(folder / f"{number}.png")
+    (folder / "notes.txt").write_text("not a picture, and not tried")
+    (folder / "words.jpg").write_text("not a picture, and tried")
+    return folder
+
+
+def test_it_works_on_pictures_of_mine_and_leaves(tmp_path: Path, pictures: Path) -> None:
+    options = ["--exit", "--port", "0", "--dir", "here", "--pictures", pictures]
+    told = run([*DEMO, *options], cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert "8 pictures: 24 thumbnails" in told.stdout
+    assert "words.jpg was not taken: this is not a JPEG" in told.stdout
+    sheets = re.findall(r"contact sheet (here/album/\S+/sheet.webp)", told.stdout)
+    assert len(sheets) == 2
+    for sheet in sheets:
+        with Image.open(tmp_path / sheet) as image:
+            assert image.width > 400
+    assert not (tmp_path / ".omniq").exists() and (tmp_path / "here" / "omniq.db").exists()
+    assert told.stderr == ""
+
+
+def test_it_makes_its_own_pictures_and_goes_on_serving(tmp_path: Path) -> None:
+    with Program([*DEMO, "--port", "0"], cwd=tmp_path) as demo:
+        page = demo.says(r"The album +(http://\S+/)\n")[1]
+        link = demo.says(r"Its dashboard +(http://\S+token=\S+)\n")[1]
+        demo.says("18 pictures: 54 thumbnails")
+        demo.says("Still serving")
+        assert httpx.get(page).text.count("/sheet.webp") == 3
+        with httpx.Client(follow_redirects=True) as browser:
+            assert "pictures.thumbnails" in browser.get(link.replace("/?", "/tasks?")).text
+        demo.send(signal.SIGINT)
+        assert demo.ends() == 0
+    assert "Traceback" not in demo.output
+
+
+def test_what_is_stopped_in_the_middle_goes_on_next_time(tmp_path: Path, pictures: Path) -> None:
+    options = ["--port", "0", "--pictures", pictures]
+    with Program([*DEMO, *options], cwd=tmp_path) as demo:
+        demo.says("batch 1: 6 pictures accepted")
+        demo.send(signal.SIGKILL)
+        demo.ends()
+    empty = tmp_path / "nothing"
+    empty.mkdir()
+    told = run([*DEMO, "--exit", "--port", "0", "--pictures", empty], cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    made = list((tmp_path / ".omniq" / "album").glob("*/batch.json"))
+    assert made and all((each.parent / "sheet.webp").exists() for each in made)
+
+
+def test_a_folder_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
+    told = run([*DEMO, "--pictures", "nowhere"], cwd=tmp_path)
+    assert told.returncode == 2 and "'nowhere' does not exist" in told.stderr
