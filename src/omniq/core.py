@@ -254,7 +254,8 @@ class AsyncOmniQ:
         if session is None or session.loop is not asyncio.get_running_loop():
             session = await self._ready()
         insert = session.engine.insert(task)
-        session.announce(insert.row.queue)
+        if insert.row.queue not in session.announced:
+            await session.announce([insert.row.queue])
         answer = await session.batcher.put(insert)
         if self.embedded and self._worker is None:
             await self.start_worker()
@@ -264,8 +265,7 @@ class AsyncOmniQ:
         """Store many tasks in few trips; all are checked before the first is stored."""
         session = await self._ready()
         inserts = [session.engine.insert(checked(task)) for task in tasks]
-        for insert in inserts:
-            session.announce(insert.row.queue)
+        await session.announce(insert.row.queue for insert in inserts)
         answers = await session.batcher.put_many(inserts)
         await self._work()
         return [self._handle(i, a) for i, a in zip(inserts, answers, strict=True)]

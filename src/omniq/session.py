@@ -18,7 +18,7 @@ from omniq.queue.waiting import Waiter
 from omniq.serialization import KeyRing, SerializationManager
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
 
 log = logging.getLogger("omniq.queue")
 
@@ -40,7 +40,7 @@ class Session:
         self.batcher = Batcher(stores.apply)
         self.waiter = Waiter(stores, engine.client)
         self.janitor = Janitor(stores)
-        self._queues: set[str] = set()
+        self.announced: set[str] = set()
         self._left = left
         self._keeper: asyncio.Task[None] | None = None
 
@@ -61,11 +61,14 @@ class Session:
             log.warning("closing: %s", error)
         await self.stores.close()
 
-    def announce(self, queue: str) -> None:
-        """Leave the queue's name in the store, once, for workers that serve every queue."""
-        if queue not in self._queues:
-            self._queues.add(queue)
-            self.batcher.put_later(PutDoc(kind=QUEUE, key=queue, value=b"", expect=0))
+    async def announce(self, queues: Iterable[str]) -> None:
+        """Leave queues' names in the store, once, for workers that serve every queue.
+
+        Done before the first insert: a task whose queue nobody knows would wait for ever.
+        """
+        for queue in set(queues) - self.announced:
+            await self.batcher.put(PutDoc(kind=QUEUE, key=queue, value=b"", expect=0))
+            self.announced.add(queue)
 
     async def _keep(self) -> None:
         try:

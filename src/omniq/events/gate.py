@@ -34,10 +34,11 @@ class EventGate:
     """Makes events of a high enough level and drops the others before they cost anything.
 
     That a task was enqueued or started can be read from its own stamps, so those events are
-    kept at DEBUG only. `enqueued` and `complete` say whether the two most frequent are kept.
+    kept at DEBUG only. `enqueued`, `executing` and `complete` say whether the most frequent
+    ones are kept.
     """
 
-    __slots__ = ("_keep", "_level", "complete", "enqueued", "retention")
+    __slots__ = ("_keep", "_level", "complete", "enqueued", "executing", "retention")
 
     def __init__(self, level: Level = "INFO", retention: float = 7 * 86_400.0) -> None:
         self.retention = round(retention * 1000)
@@ -54,6 +55,7 @@ class EventGate:
         self._level = level
         self._keep = frozenset(t for t, n in _LEVEL_OF.items() if n >= _ORDER[level])
         self.enqueued = EventType.ENQUEUED in self._keep
+        self.executing = EventType.EXECUTING in self._keep
         self.complete = EventType.COMPLETE in self._keep
 
     def __contains__(self, type: EventType) -> bool:

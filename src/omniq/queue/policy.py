@@ -51,6 +51,15 @@ class Rules(Struct, frozen=True, kw_only=True):
 
 def settle(row: TaskRow, body: TaskBody, outcome: Outcome, now: Ms, rules: Rules) -> Move:
     """The Move that follows from one run of a claimed row."""
+    move = _settle(row, body, outcome, now, rules)
+    if rules.events.executing and row.started_at is not None:
+        # A start has no commit of its own, so its event rides with the end.
+        started = _event(row, EventType.EXECUTING, row.started_at, rules, n=-1)
+        return msgspec.structs.replace(move, events=(started, *move.events))
+    return move
+
+
+def _settle(row: TaskRow, body: TaskBody, outcome: Outcome, now: Ms, rules: Rules) -> Move:
     if isinstance(outcome, Succeeded):
         return _succeed(row, body, outcome, now, rules)
     if isinstance(outcome, Failed):
@@ -85,7 +94,7 @@ def settle_chore(row: TaskRow, body: TaskBody, now: Ms, rules: Rules) -> Move:
             attempt=row.attempt,
             at=now,
         )
-        return _bury(row, error, now, rules)
+        return bury(row, error, now, rules)
     if row.cancel:
         return _cancelled(row, now, rules)
     if row.losses > rules.max_losses:
@@ -96,7 +105,7 @@ def settle_chore(row: TaskRow, body: TaskBody, now: Ms, rules: Rules) -> Move:
             attempt=row.attempt,
             at=now,
         )
-        return _bury(row, error, now, rules)
+        return bury(row, error, now, rules)
     event = _event(row, EventType.LEASE_LOST, now, rules, losses=row.losses, owner=row.owner)
     return _give_back(row, now, rules, delay=0, event=event)
 
@@ -211,7 +220,7 @@ def _fail(row: TaskRow, body: TaskBody, outcome: Failed, now: Ms, rules: Rules) 
     else:
         again = outcome.again
     if not again:
-        return _bury(row, error, now, rules)
+        return bury(row, error, now, rules)
     delay = retry_delay(policy, row.attempt) if outcome.delay is None else outcome.delay
     run_at = now + round(delay * 1000)
     return Move(
@@ -239,7 +248,8 @@ def _retryable(policy: RetryPolicy, error: AttemptError) -> bool:
     return not policy.only or bool(bases.intersection(policy.only))
 
 
-def _bury(row: TaskRow, error: AttemptError, now: Ms, rules: Rules) -> Move:
+def bury(row: TaskRow, error: AttemptError, now: Ms, rules: Rules) -> Move:
+    """End a claimed row as failed for good, whatever its retry rules say."""
     return Move(
         id=row.id,
         expect=_RUNNING,

@@ -8,12 +8,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from omniq.errors import LeaseLost, StorageError
 from omniq.ids import uuid7
 from omniq.models.filters import Batch, Claim, Slot
 from omniq.models.outcome import Cancelled, Failed, Outcome, Released, Succeeded
 from omniq.models.row import TaskRow
 from omniq.models.status import Status
+from omniq.models.task import TaskBody
 from omniq.models.units import Applied, Fence, Move, Receipt, Unit
 from omniq.queue import policy
 from omniq.queue.engine import Engine
@@ -22,7 +25,7 @@ from omniq.workers.base import Lane
 from omniq.workers.context import TaskContext
 from omniq.workers.metrics import Ended, Meter
 from omniq.workers.queues import QueueNames
-from omniq.workers.run import Reason, Run
+from omniq.workers.run import Reason, Run, describe
 
 log = logging.getLogger("omniq.worker")
 
@@ -126,6 +129,9 @@ class Pump:
                 log.warning("the store does not answer, tried again in 1 s: %s", error)
                 self._hungry = True
                 await asyncio.sleep(1.0)
+            except Exception:
+                log.exception("the pump stumbled, goes on in 1 s: this is a bug in OmniQ")
+                await asyncio.sleep(1.0)
 
     async def drained(self) -> None:
         """Wait until nothing runs."""
@@ -218,15 +224,25 @@ class Pump:
     def _start(self, batch: Batch) -> None:
         if self.limit is not None:
             self.limit -= len(batch.tasks)
-        open_body, note = self._engine.body, self._note
         for row in batch.tasks:
-            run = Run(row, open_body(row), note)
-            self.running[row.id] = run
-            self._lanes[row.lane].submit(run)
-        now = self._engine.clock.now()
+            body = self._open(row)
+            if body is not None:
+                run = self.running[row.id] = Run(row, body, self._note)
+                self._lanes[row.lane].submit(run)
+        now, rules = self._engine.clock.now(), self._engine.rules
         for row in batch.chores:
-            body = self._engine.body(row)
-            self._ended.append((None, policy.settle_chore(row, body, now, self._engine.rules)))
+            body = self._open(row)
+            if body is not None:
+                self._ended.append((None, policy.settle_chore(row, body, now, rules)))
+
+    def _open(self, row: TaskRow) -> TaskBody | None:
+        """A row's body; one that cannot be read fails its task and must not hold up others."""
+        try:
+            return self._engine.body(row)
+        except msgspec.MsgspecError as error:
+            rules, now = self._engine.rules, self._engine.clock.now()
+            self._ended.append((None, policy.bury(row, describe(error, row), now, rules)))
+            return None
 
     def _check(self, ended: list[tuple[Run | None, Move]], receipt: Receipt) -> None:
         applied: list[Move] = []

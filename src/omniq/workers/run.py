@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Literal
 
-from omniq.errors import FunctionNotFound, Retry, Snooze
+from omniq.errors import FunctionNotFound, Retry, SerializationError, Snooze
 from omniq.models.outcome import Failed, Outcome, Snoozed, UnknownFunction
 from omniq.models.result import AttemptError
 from omniq.models.row import TaskRow
@@ -43,9 +43,12 @@ def failure(error: BaseException, run: Run) -> Outcome:
         return Snoozed(error.delay)
     if isinstance(error, FunctionNotFound):
         return UnknownFunction(str(error))
+    text = describe(error, run.row)
     if isinstance(error, Retry):
-        return Failed(describe(error, run), again=True, delay=error.delay)
-    return Failed(describe(error, run))
+        return Failed(text, again=True, delay=error.delay)
+    if isinstance(error, SerializationError):
+        return Failed(text, again=False)  # the same bytes would fail the same way
+    return Failed(text)
 
 
 def timed_out(run: Run) -> Failed:
@@ -60,7 +63,7 @@ def timed_out(run: Run) -> Failed:
     )
 
 
-def describe(error: BaseException, run: Run) -> AttemptError:
+def describe(error: BaseException, row: TaskRow) -> AttemptError:
     """An exception as text; survives exceptions that cannot even be printed."""
     try:
         message = str(error)
@@ -77,7 +80,7 @@ def describe(error: BaseException, run: Run) -> AttemptError:
         type=dotted(type(error)),
         message=message[:MAX_TEXT],
         traceback=trace,
-        attempt=run.row.attempt,
+        attempt=row.attempt,
         bases=tuple(dotted(c) for c in type(error).__mro__ if c is not object),
     )
 
