@@ -52,8 +52,8 @@ async def test_many_signallers_lose_nothing() -> None:
     hub, topics = Hub(), [f"inbox:{n}" for n in range(400)]
     async with hub.ear(topics) as ear:
         threads = [
-            threading.Thread(target=lambda part: [hub.signal([t]) for t in part], args=(part,))
-            for part in (topics[i::4] for i in range(4))
+            threading.Thread(target=lambda part: [*map(hub.signal, part)], args=(part,))
+            for part in ([[topic] for topic in topics[i::4]] for i in range(4))
         ]
         for thread in threads:
             thread.start()

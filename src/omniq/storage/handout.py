@@ -21,19 +21,23 @@ PROMOTE = 1000
 _WAITING, _SCHEDULED = Status.WAITING, Status.SCHEDULED
 _READY, _RUNNING = Status.READY, Status.RUNNING
 
+Name = tuple[str, str]
+"""Queue and lane."""
+
 E = TypeVar("E", bound=tuple[Any, ...])
 
 
 def claim(draft: Draft, asked: Claim) -> Batch:
     """Decide which rows are handed out."""
-    next_due = _promote(draft, asked)
+    names = {(slot.queue, slot.lane) for slot in asked.slots}
+    _promote(draft, names)
     tasks, chores = _given_before(draft, asked)
     if not tasks and not chores:
         tasks = list(_take_tasks(draft, asked))
         chores = list(islice(_take_chores(draft, asked), asked.chores))
     if tasks or chores or asked.owner in draft.state.running:
         _renew(draft, asked.owner, asked.lease)
-    return Batch(tasks=tasks, chores=chores, next_due=next_due)
+    return Batch(tasks=tasks, chores=chores, next_due=_next_due(draft, names))
 
 
 def extend(draft: Draft, owner: str, lease: Ms, held: Sequence[HeldTask]) -> Held:
@@ -124,33 +128,42 @@ def _given_before(draft: Draft, asked: Claim) -> tuple[list[TaskRow], list[TaskR
     return tasks, [row for row in rows if row.flags]
 
 
-def _promote(draft: Draft, asked: Claim) -> Ms | None:
-    """Make due rows ready; the next time that lies ahead."""
+def _promote(draft: Draft, names: set[Name]) -> None:
+    """Make due rows ready."""
     state, now = draft.state, draft.now
-    names = {(slot.queue, slot.lane) for slot in asked.slots}
-    # What this very commit has put off is in no index yet.
-    due = [
-        (row.run_at, row.id)
+    due = [row for row in _put_off(draft, names) if row.run_at <= now]
+    for name in names & state.lines.keys():
+        for run_at, id in islice(state.lines[name].later.walk(), PROMOTE):
+            if run_at > now:
+                break
+            if id not in draft.rows:
+                due.append(state.rows[id])
+    for row in due:
+        draft.set(row, {"status": draft.admit(row.run_at)})
+
+
+def _next_due(draft: Draft, names: set[Name]) -> Ms | None:
+    """The next time that lies ahead, now that the claim has taken what it takes."""
+    lines = draft.state.lines
+    ahead = [row.run_at for row in _put_off(draft, names)]
+    for name in names & lines.keys():
+        untouched = (at for at, id in lines[name].later.walk() if id not in draft.rows)
+        ahead.extend(islice(untouched, 1))
+    return min(ahead, default=None)
+
+
+def _put_off(draft: Draft, names: set[Name]) -> list[TaskRow]:
+    """What this very commit has scheduled: it is in no index yet."""
+    return [
+        row
         for row in draft.rows.values()
         if row.status is _SCHEDULED and (row.queue, row.lane) in names
     ]
-    ahead = [run_at for run_at, _ in due if run_at > now]
-    for name in names & state.lines.keys():
-        known = (entry for entry in state.lines[name].later.walk() if entry[1] not in draft.rows)
-        for entry in islice(known, PROMOTE):
-            if entry[0] > now:
-                ahead.append(entry[0])
-                break
-            due.append(entry)
-    for run_at, id in due:
-        if run_at <= now and (row := draft.row(id)) is not None:
-            draft.set(row, {"status": draft.admit(run_at)})
-    return min(ahead, default=None)
 
 
 def _take_tasks(draft: Draft, asked: Claim) -> Iterator[TaskRow]:
     """Slot by slot, the best rank first. Slots of one lane share its room."""
-    touched: dict[tuple[str, str], list[Rank]] = {}
+    touched: dict[Name, list[Rank]] = {}
     for row in draft.rows.values():
         if row.status is _READY:
             touched.setdefault((row.queue, row.lane), []).append(_rank(row))
@@ -171,7 +184,7 @@ def _take_tasks(draft: Draft, asked: Claim) -> Iterator[TaskRow]:
             yield draft.set(row, change)
 
 
-def _ready(draft: Draft, name: tuple[str, str], touched: list[Rank] | None) -> Iterator[TaskRow]:
+def _ready(draft: Draft, name: Name, touched: list[Rank] | None) -> Iterator[TaskRow]:
     """The rows of a line that can be claimed, in order, with those this commit made ready."""
     rows, now = draft.state.rows, draft.now
 
@@ -219,7 +232,7 @@ def _take_chores(draft: Draft, asked: Claim) -> Iterator[TaskRow]:
             continue
         change = _taken(asked, row)
         if row.status is _RUNNING:
-            if id in draft.rows or state.leases.get(row.owner or "", 0) > now:
+            if row.owner == asked.owner or state.leases.get(row.owner or "", 0) > now:
                 continue
             change["flags"] = row.flags | Flag.LOST
             change["losses"] = row.losses + 1

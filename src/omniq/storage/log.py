@@ -153,6 +153,11 @@ class LogEngine:
             self._play(segment)
             new = True
             mine = mine or segment.id == id
+        if self._log.first() > self.number + 1:
+            raise StorageError(
+                f"the log cannot be read on from {self.number + 1}: "
+                f"it starts at {self._log.first()} by now"
+            )
         return new, mine
 
     def _play(self, segment: Segment, rows: Mapping[str, TaskRow] | None = None) -> None:
@@ -163,9 +168,8 @@ class LogEngine:
 
     def _forget(self) -> None:
         """Begin again with empty tables."""
-        first = self._log.first()
-        if first != 1 or not self.number:
-            raise StorageError(f"the log cannot be read from its start: it begins at {first}")
+        if not self.number:
+            raise StorageError("the first segment of the log follows one that is not there")
         self.tables = Tables()
         self.number, self._last = 0, ""
         self._log.played(self, 0)

@@ -267,6 +267,9 @@ class State:
                 _drop(self.open_children, parent, id)
             if row.status < FINAL:
                 self._count_child(parent, -1)
+        for child in self.children.pop(id, ()):  # all have ended, else it were kept
+            del self.edges[child][id]
+        self.open_children.pop(id, None)
         self.releasing.pop(id, None)
 
     def _put_id(self, id: str) -> None:
