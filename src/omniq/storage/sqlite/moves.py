@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
-from msgspec.json import decode
+from msgspec import Struct
+from msgspec.json import Decoder, decode
 
 from omniq.models.row import Unique
 from omniq.models.status import FINAL, Status
@@ -27,7 +28,7 @@ _READ_STATES = (
 )
 
 
-class State(NamedTuple):
+class State(Struct, array_like=True, frozen=True, gc=False):
     """What guards and ends look at."""
 
     pk: int
@@ -42,6 +43,9 @@ class State(NamedTuple):
     run_at: int
     owner: str | None
     unique: Unique | None
+
+
+_decode_states = Decoder(list[State]).decode
 
 
 def is_plain(unit: Move) -> bool:
@@ -139,14 +143,14 @@ def move(commit: Commit, at: int, unit: Move) -> Applied:
 def read_states(commit: Commit, ids: list[str]) -> dict[str, State]:
     """Rows by id, as the guards see them."""
     (found,) = commit.one(_READ_STATES, ids_json(ids))
-    return {state.id: state for state in decode(found, type=list[State])}
+    return {state.id: state for state in _decode_states(found)}
 
 
 def _holds(unit: Move, state: State) -> bool:
     """The guards."""
     if state.status not in unit.expect:
         return False
-    if unit.fence is not None and (state.epoch, state.claim) != unit.fence:
+    if unit.fence is not None and unit.fence != (state.epoch, state.claim):
         return False
     # Asked to stop, a running row goes to an end and nowhere else.
     return not (state.cancel and unit.to is not None and unit.to < FINAL and not unit.ask)

@@ -13,13 +13,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import force_setattr
 
-from omniq.models.row import TaskRow, Unique
-from omniq.models.status import Status
+from omniq.models.row import TaskRow
 
 encode_json = msgspec.json.Encoder().encode
-_decode_rows = msgspec.json.Decoder(list[list[Any]]).decode
-_STATUS = {int(status): status for status in Status}
 
 
 class Tie:
@@ -160,100 +158,33 @@ def tags_text(tags: tuple[str, ...]) -> str | None:
 
 # ---- tasks out
 
-_HOT = (
-    "id, queue, lane, name, status, priority, run_at, created_at, started_at, finished_at, "
-    "expires_at, keep_until, attempt, epoch, losses, claim, owner, waiting, json(uniq), grp, "
-    "json(tags), fault, cancel, flags, reply, preview, length(progress)"
+_COLD = ("progress", "body", "error")
+_NAMES = {"unique": "json(uniq)", "group": "grp", "tags": "json(coalesce(tags, '[]'))"}
+_HOT = ", ".join(
+    f"'{name}', {_NAMES.get(name, name)}" for name in TaskRow.__struct_fields__ if name not in _COLD
 )
-PACKED_HOT = (
-    f"json_group_array(json_array({_HOT}, 0, NULL)), "
-    "CAST(group_concat(progress, '') AS BLOB), NULL, NULL"
-)
+_PACKED = f"json_group_array(json_object({_HOT}))"
+_BYTES = "json_group_array(length({0})), CAST(group_concat({0}, '') AS BLOB)"
+
+PACKED_HOT = f"{_PACKED}, {_BYTES.format('progress')}"
 """Select list: the rows without body and error. Read it with `unpack_tasks`."""
-PACKED_FULL = (
-    f"json_group_array(json_array({_HOT}, length(body), length(error))), "
-    "CAST(group_concat(progress, '') AS BLOB), CAST(group_concat(body, '') AS BLOB), "
-    "CAST(group_concat(error, '') AS BLOB)"
-)
+PACKED_FULL = f"{_PACKED}, {', '.join(map(_BYTES.format, _COLD))}"
 """Select list: the rows with everything."""
 
+# Not strict, so that SQLite's 0 and 1 are False and True.
+_decode_rows = msgspec.json.Decoder(list[TaskRow], strict=False).decode
+_decode_sizes = msgspec.json.Decoder(list[int | None]).decode
 
-def unpack_tasks(packed: tuple[str, bytes | None, bytes | None, bytes | None]) -> list[TaskRow]:
+
+def unpack_tasks(packed: Sequence[Any]) -> list[TaskRow]:
     """Rows of one packed answer, in no particular order."""
-    text, progresses, bodies, errors = packed
-    rows = []
-    at_progress = at_body = at_error = 0
-    for values in _decode_rows(text):
-        (
-            id_,
-            queue,
-            lane,
-            name,
-            status,
-            priority,
-            run_at,
-            created_at,
-            started_at,
-            finished_at,
-            expires_at,
-            keep_until,
-            attempt,
-            epoch,
-            losses,
-            claim,
-            owner,
-            waiting,
-            unique,
-            group,
-            tags,
-            fault,
-            cancel,
-            flags,
-            reply,
-            preview,
-            size_progress,
-            size_body,
-            size_error,
-        ) = values
-        progress = error = None
-        if size_progress is not None:
-            progress = (progresses or b"")[at_progress : at_progress + size_progress]
-            at_progress += size_progress
-        if size_error is not None:
-            error = (errors or b"")[at_error : at_error + size_error]
-            at_error += size_error
-        rows.append(
-            TaskRow(
-                id=id_,
-                queue=queue,
-                lane=lane,
-                name=name,
-                status=_STATUS[status],
-                priority=priority,
-                run_at=run_at,
-                created_at=created_at,
-                started_at=started_at,
-                finished_at=finished_at,
-                expires_at=expires_at,
-                keep_until=keep_until,
-                attempt=attempt,
-                epoch=epoch,
-                losses=losses,
-                claim=claim,
-                owner=owner,
-                waiting=waiting,
-                unique=Unique(*unique) if unique else None,
-                group=group,
-                tags=tuple(tags) if tags else (),
-                fault=fault,
-                cancel=cancel == 1,
-                flags=flags,
-                reply=reply,
-                progress=progress,
-                body=bodies[at_body : at_body + size_body] if bodies else b"",
-                error=error,
-                preview=preview,
-            )
-        )
-        at_body += size_body
+    rows = _decode_rows(packed[0])
+    for name, sizes, blob in zip(_COLD, packed[1::2], packed[2::2], strict=False):
+        if blob is None:
+            continue
+        at = 0
+        for row, size in zip(rows, _decode_sizes(sizes), strict=True):
+            if size is not None:  # nobody else has seen these rows yet
+                force_setattr(row, name, blob[at : at + size])
+                at += size
     return rows
