@@ -213,7 +213,15 @@ class AsyncOmniQ:
     @overload
     async def enqueue(
         self,
-        func: TaskFunction[Any, Any, R] | Callable[..., Coroutine[Any, Any, R]],
+        func: TaskFunction[Any, Any, R],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[EnqueueOptions],
+    ) -> AsyncTaskHandle[R]: ...
+    @overload
+    async def enqueue(
+        self,
+        func: Callable[..., Coroutine[Any, Any, R]],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         **options: Unpack[EnqueueOptions],

@@ -9,14 +9,19 @@ Inside a running event loop every call raises `SyncInAsync`.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, Unpack, cast, overload
 
+from msgspec import UNSET, UnsetType
+
+from omniq._portal import portal
 from omniq._twin import Entered, Owned, StrTwin, inner
 from omniq.backend import Backend
 from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.core import AsyncOmniQ, AsyncTaskQueue, R
-from omniq.decorator import TaskFunction
+from omniq.decorator import C, P, TaskFunction
+from omniq.decorator import task as async_task
 from omniq.handle import AsyncTaskHandle, R_co
 from omniq.models.config import OmniQConfig
 from omniq.models.filters import (
@@ -34,7 +39,7 @@ from omniq.models.info import TaskInfo, TaskList
 from omniq.models.result import TaskResult
 from omniq.models.row import Doc, Ms, ResultRow, TaskRow
 from omniq.models.status import ResultStatus
-from omniq.models.task import EnqueueOptions, Task, WorkerKind
+from omniq.models.task import EnqueueOptions, Seconds, Task, WorkerKind
 from omniq.models.units import Receipt, Unit
 from omniq.models.worker import MinuteMetric, WorkerCard
 from omniq.storage.base import (
@@ -61,12 +66,14 @@ __all__ = [
     "OmniQ",
     "SQLiteStorage",
     "Storage",
+    "SyncTaskFunction",
     "SyncTaskQueue",
     "TaskHandle",
     "TaskQueue",
     "ThreadWorker",
     "Worker",
     "WorkerPool",
+    "task",
 ]
 
 
@@ -349,7 +356,15 @@ class OmniQ(Owned):
     @overload
     def enqueue(
         self,
-        func: TaskFunction[Any, Any, R] | Callable[..., Coroutine[Any, Any, R]],
+        func: TaskFunction[Any, Any, R],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[EnqueueOptions],
+    ) -> TaskHandle[R]: ...
+    @overload
+    def enqueue(
+        self,
+        func: Callable[..., Coroutine[Any, Any, R]],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         **options: Unpack[EnqueueOptions],
@@ -619,6 +634,74 @@ class WorkerPool(Worker):
     @property
     def _async(self) -> _WorkerPool:
         return cast("_WorkerPool", self._fresh())
+
+
+class SyncTaskFunction(TaskFunction[P, C, R]):
+    """A function with options whose `enqueue` blocks. Calling it runs it here and now."""
+
+    def enqueue(  # type: ignore[override]  # blocking is what differs
+        self, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[R]:
+        """Enqueue a call with these arguments on the queue opened last."""
+        return TaskHandle[R]._of(portal.run(partial(super().enqueue, *args, **kwargs)))
+
+
+class SyncTaskDecorator(Protocol):
+    """What `@task(...)` with options gives."""
+
+    @overload
+    def __call__(
+        self, func: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> SyncTaskFunction[P, Coroutine[Any, Any, R], R]: ...
+
+    @overload
+    def __call__(self, func: Callable[P, R], /) -> SyncTaskFunction[P, R, R]: ...
+
+
+@overload
+def task(
+    func: Callable[P, Coroutine[Any, Any, R]], /
+) -> SyncTaskFunction[P, Coroutine[Any, Any, R], R]: ...
+
+
+@overload
+def task(func: Callable[P, R], /) -> SyncTaskFunction[P, R, R]: ...
+
+
+@overload
+def task(
+    name: str | None = None,
+    /,
+    *,
+    queue: str | UnsetType = UNSET,
+    priority: int | UnsetType = UNSET,
+    retries: int | UnsetType = UNSET,
+    retry_delay: float | UnsetType = UNSET,
+    retry_on: type[BaseException] | str | Iterable[type[BaseException] | str] = (),
+    never_retry: type[BaseException] | str | Iterable[type[BaseException] | str] = (),
+    timeout: Seconds | UnsetType | None = UNSET,
+    ttl: Seconds | UnsetType | None = UNSET,
+    result_ttl: Seconds | UnsetType | None = UNSET,
+    tags: Iterable[str] | UnsetType = UNSET,
+    worker: WorkerKind | UnsetType = UNSET,
+) -> SyncTaskDecorator: ...
+
+
+def task(func: Any = None, /, **options: Any) -> Any:
+    """Make a function a task that workers know by name.
+
+    `name` (the first argument, if it is text) replaces `module:qualname`. `retry_on` and
+    `never_retry` take exception classes or their dotted names; lengths are seconds or
+    timedeltas; `worker` is the lane: "async" or "thread". Everything can be overruled when
+    a task is enqueued.
+    """
+    if callable(func):
+        return _blocking(async_task(func))
+    return lambda f: _blocking(async_task(func, **options)(f))
+
+
+def _blocking(made: TaskFunction[P, C, R]) -> SyncTaskFunction[P, C, R]:
+    return SyncTaskFunction(made.__wrapped__, made.options, made.name)
 
 
 SyncTaskQueue = TaskQueue
