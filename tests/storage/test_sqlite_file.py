@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from omniq.errors import ConfigError, SchemaError, StorageError, StorageUnavailable
-from omniq.models import Insert, Status, TaskRow
+from omniq.models import Fence, Insert, Move, Status, TaskRow, Value
+from omniq.models.filters import Claim, Slot
 from omniq.storage.sqlite import AsyncSQLiteStorage, apply_units, place
 from omniq.storage.sqlite.connection import explain
 from omniq.storage.sqlite.migrate import steps
@@ -180,3 +181,30 @@ async def test_the_log_is_copied_back_as_it_grows(
             sizes.append(os.stat(f"{path}-wal").st_size)  # noqa: PTH116
         assert sizes[-1] == sizes[20] < 40 * 50_000
         assert len(await storage.get_tasks([f"t-{n}" for n in range(40)])) == 40
+
+
+async def test_rows_that_are_too_large_together_are_read_one_by_one(tmp_path: Path) -> None:
+    """A claim that always failed on them would be a queue that stands still."""
+    async with AsyncSQLiteStorage(tmp_path / "t.db") as storage:
+        units = [task(f"t-{n}", body=bytes([n]) * 30_000) for n in range(9)]
+        for one in (storage._write, storage._reads):
+            await one.run(lambda c: c.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000))
+        await storage.apply(units)
+        slots = (Slot("q", "async", 9),)
+        asked = Claim(owner="w", request="r", slots=slots, limit=9, lease=30_000)
+        rows = (await storage.claim(asked)).tasks
+        assert [row.body for row in rows] == [unit.row.body for unit in units]
+        assert await storage.get_tasks([row.id for row in rows]) == rows
+        ends = [
+            Move(
+                id=row.id,
+                expect=(Status.RUNNING,),
+                fence=Fence(row.epoch, row.claim or ""),
+                to=Status.SUCCEEDED,
+                result=Value(row.body, None),
+            )
+            for row in rows
+        ]
+        await storage.apply(ends)
+        results = await storage.get_results([row.id for row in rows])
+        assert [result.value for result in results] == [row.body for row in rows]

@@ -10,6 +10,7 @@ import pytest
 
 from omniq.models import Status
 from omniq.storage.sqlite import claim, edges, inserts, moves, reads, rows, sweep
+from omniq.storage.sqlite.commit import Commit
 from omniq.storage.sqlite.writer import Writer
 
 IDS = '["a"]'
@@ -38,7 +39,7 @@ STATEMENTS = {
     "lost": claim.LOST,
     "stranded": claim.STRANDED,
     "expired": claim.EXPIRED,
-    "given": claim.GIVEN,
+    "given": f"SELECT * {claim.GIVEN}",
     "next due": claim.NEXT_DUE,
     "running": claim.RUNNING,
     "progress": texts(claim._PROGRESS),
@@ -55,7 +56,7 @@ STATEMENTS = {
     "drop keys": sweep.DROP_KEYS,
     "drop owners": sweep.DROP_OWNERS,
     **{f"drop tasks {n}": text for n, text in enumerate(sweep.DROP_TASKS)},
-    "get tasks": reads.GET_TASKS,
+    "get tasks": f"SELECT * {reads.GET_TASKS}",
     "get results": reads.GET_RESULTS,
 }
 TABLES = ("task", "result", "event", "doc", "edge", "uniq", "child", "later")
@@ -96,8 +97,6 @@ def test_ended_tasks_are_counted_from_an_index_alone(connection: sqlite3.Connect
 def test_a_release_finds_its_children_by_index(connection: sqlite3.Connection) -> None:
     seen: list[str] = []
     connection.set_trace_callback(seen.append)
-    from omniq.storage.sqlite.commit import Commit
-
     edges.release(Commit(connection.cursor(), 0, 0), 1, "parent", succeeded=False)
     connection.set_trace_callback(None)
     assert len(seen) >= 3

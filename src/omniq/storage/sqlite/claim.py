@@ -14,7 +14,7 @@ from msgspec.json import decode
 from omniq.models.filters import Batch, Claim, Held, HeldTask, Slot
 from omniq.models.row import Flag, Ms, TaskRow
 from omniq.storage.sqlite.inserts import FREE_KEY
-from omniq.storage.sqlite.rows import PACKED_FULL, Many, unpack_tasks
+from omniq.storage.sqlite.rows import Many, read_tasks
 
 PROMOTED = 1000
 """How many due rows one claim makes ready in one queue and lane."""
@@ -64,10 +64,7 @@ EXPIRED = _CHORE.format(
     which="SELECT pk FROM task INDEXED BY task_expiring "
     "WHERE status < 50 AND expires_at IS NOT NULL AND expires_at <= :now ORDER BY expires_at",
 )
-GIVEN = (
-    f"SELECT {PACKED_FULL} FROM task INDEXED BY task_running "
-    "WHERE status = 50 AND owner = ? AND claim = ?"
-)
+GIVEN = "FROM task INDEXED BY task_running WHERE status = 50 AND owner = ? AND claim = ?"
 NEXT_DUE = (
     "SELECT min(run_at) FROM task INDEXED BY task_scheduled "
     "WHERE status = 30 AND queue = ? AND lane = ?"
@@ -102,7 +99,7 @@ def claim_tasks(
         if taken:
             topics.add("tasks")
     if resent or taken:
-        given = unpack_tasks(cursor.execute(GIVEN, (claim.owner, claim.request)).fetchone())
+        given = read_tasks(cursor, GIVEN, (claim.owner, claim.request))
     cursor.execute(RENEW, asked | {"until": now + claim.lease})
     for row in given:
         if not resent and not row.flags and row.unique and row.unique.free == "start":

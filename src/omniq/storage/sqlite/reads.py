@@ -13,7 +13,7 @@ from omniq.models.event import TaskEvent
 from omniq.models.filters import EventFilter, EventPage, Page, QueueCount, TaskFilter
 from omniq.models.row import Doc, Ms, ResultRow, TaskRow
 from omniq.models.status import FINAL, EventType, Status
-from omniq.storage.sqlite.rows import PACKED_FULL, PACKED_HOT, ids_json, unpack_tasks
+from omniq.storage.sqlite.rows import PACKED_HOT, ids_json, read_tasks, unpack_tasks
 from omniq.storage.sqlite.sweep import NEEDED
 
 TEXT_SCAN = 5000
@@ -24,7 +24,7 @@ _ANY = (TaskFilter(), TaskFilter(oldest_first=True))
 _IDS = "(SELECT value FROM json_each(?))"
 _VISIBLE = f"(keep_until IS NULL OR keep_until > ? OR {NEEDED.format(id='task.id')})"
 
-GET_TASKS = f"SELECT {PACKED_FULL} FROM task WHERE id IN {_IDS} AND {_VISIBLE}"
+GET_TASKS = f"FROM task WHERE id IN {_IDS} AND {_VISIBLE}"
 GET_RESULTS = (
     "SELECT json_group_array(json_array(id, epoch, until, length(value))), "
     f"CAST(group_concat(value, '') AS BLOB) FROM result WHERE id IN {_IDS} "
@@ -51,14 +51,18 @@ COUNT_TASKS = (
 
 def get_tasks(cursor: sqlite3.Cursor, ids: Sequence[str], now: Ms) -> list[TaskRow]:
     """The rows that exist, in the order asked for."""
-    found = cursor.execute(GET_TASKS, (ids_json(ids), now)).fetchone()
-    rows = {row.id: row for row in unpack_tasks(found)}
+    rows = {row.id: row for row in read_tasks(cursor, GET_TASKS, (ids_json(ids), now))}
     return [rows[id] for id in ids if id in rows]
 
 
 def get_results(cursor: sqlite3.Cursor, ids: Sequence[str], now: Ms) -> list[ResultRow]:
     """The results that exist, in the order asked for."""
-    text, values = cursor.execute(GET_RESULTS, (ids_json(ids), now)).fetchone()
+    try:
+        text, values = cursor.execute(GET_RESULTS, (ids_json(ids), now)).fetchone()
+    except sqlite3.DataError:  # together they are more than one SQLite value can hold
+        if len(ids) == 1:
+            raise
+        return [result for id in ids for result in get_results(cursor, [id], now)]
     found, at = {}, 0
     for id_, epoch, until, size in decode(text):
         found[id_] = ResultRow(id_, epoch, values[at : at + size] if size else b"", until)

@@ -188,3 +188,14 @@ def unpack_tasks(packed: Sequence[Any]) -> list[TaskRow]:
                 force_setattr(row, name, blob[at : at + size])
                 at += size
     return rows
+
+
+def read_tasks(cursor: sqlite3.Cursor, source: str, values: Sequence[Any]) -> list[TaskRow]:
+    """Whole rows of `FROM` and what follows, in no particular order."""
+    try:
+        return unpack_tasks(cursor.execute(f"SELECT {PACKED_FULL} {source}", values).fetchone())
+    except sqlite3.DataError:  # together they are more than one SQLite value can hold
+        (pks,) = cursor.execute(f"SELECT json_group_array(pk) {source}", values).fetchone()
+        one = f"SELECT {PACKED_FULL} FROM task WHERE pk = ?"
+        found = [cursor.execute(one, (pk,)).fetchone() for pk in msgspec.json.decode(pks)]
+        return [row for packed in found for row in unpack_tasks(packed)]
