@@ -29,60 +29,10 @@ from omniq.storage.tables import Tables
 
 from . import kit
 from .places import make
-from .witness import Seen, Witness, accepted
+from .strategies import FAR, HALF, INSERT, LANES, LEASE, QUEUES
+from .witness import Seen, Witness, accepted, differences
 
 T = TypeVar("T")
-
-QUEUES, LANES, OWNERS = ("a", "b"), ("async", "thread"), ("w1", "w2")
-FAR = ("far-1", "far-2")
-LEASE = 30_500
-# Stamps end in 500 ms and the clock moves by seconds: the contract does not say on which side
-# of its own stamp a thing stands at the very millisecond.
-HALF = 500
-
-PICK = st.integers(0, 30)
-INSERT = st.fixed_dictionaries(
-    {
-        "queue": st.sampled_from(QUEUES),
-        "lane": st.sampled_from(LANES),
-        "priority": st.integers(-1, 1),
-        "later": st.sampled_from((0, 0, 0, 5, 20)),
-        "ttl": st.sampled_from((None, None, None, 10)),
-        "unique": st.sampled_from((None, "u", "v")),
-        "until": st.sampled_from((None, 15, 60)),
-        "free": st.sampled_from(("end", "start", "time")),
-        "parents": st.lists(
-            st.tuples(
-                PICK,
-                st.sampled_from(("success", "end")),
-                st.sampled_from(("done", "fail", "refuse")),
-            ),
-            max_size=2,
-        ),
-    }
-)
-DOC = st.fixed_dictionaries(
-    {
-        "name": st.sampled_from([("pause", "a"), ("pause", "b"), ("k", "x"), ("k", "y")]),
-        "value": st.sampled_from((b"1", b"2", None)),
-        "expect": st.sampled_from((None, None, 0, 1, 2)),
-        "due": st.sampled_from((None, 5)),
-        "expires": st.sampled_from((None, 7)),
-    }
-)
-HOW = st.sampled_from(
-    ("finish", "finish", "fail", "retry", "later", "snooze", "cancelled", "expired", "progress")
-)
-SETTLE = st.fixed_dictionaries(
-    {
-        "pick": PICK,
-        "stale": st.sampled_from((False, False, False, True)),
-        "how": HOW,
-        "keep": st.sampled_from((None, 10)),
-        "spawn": st.none() | st.none() | INSERT,
-        "doc": st.none() | st.none() | DOC,
-    }
-)
 
 
 class Machine(RuleBasedStateMachine):
@@ -281,26 +231,6 @@ class Machine(RuleBasedStateMachine):
         if unit.to is Status.READY:  # it was started in time, as the rules say
             fields["patch"] = unit.patch | {"expires_at": None}
         return Move(**fields | {"spawn": spawn, "docs": docs, "events": told})
-
-
-def differences(ours: Any, theirs: Any) -> str:
-    """What a storage (ours) and the tables (theirs) see differently, in a few words."""
-    if not (isinstance(ours, list) and isinstance(theirs, list)):
-        return f"{ours} / {theirs}"
-    if len(ours) != len(theirs):
-        only = [[x for x in side if x not in other] for side, other in _both_ways(ours, theirs)]
-        return f"only here: {only[0]}; only there: {only[1]}"
-    told = []
-    for our, their in zip(ours, theirs, strict=True):
-        for name in our.__struct_fields__:
-            pair = getattr(our, name), getattr(their, name)
-            if pair[0] != pair[1]:
-                told.append(f"{getattr(our, 'id', our)}.{name}: {pair[0]!r} / {pair[1]!r}")
-    return "; ".join(told)
-
-
-def _both_ways(one: T, other: T) -> tuple[tuple[T, T], tuple[T, T]]:
-    return (one, other), (other, one)
 
 
 def _counted(counts: list[QueueCount]) -> dict[tuple[str, Status], int]:

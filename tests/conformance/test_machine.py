@@ -15,23 +15,14 @@ from omniq.models import BEFORE_RUN, Patch, PutEvents, PutResult, Status
 from omniq.models.filters import Claim, HeldTask, Slot
 
 from . import kit
-from .machine import DOC, FAR, HALF, INSERT, LANES, LEASE, OWNERS, PICK, QUEUES, SETTLE, Machine
+from .machine import Machine
+from .strategies import CLAIM, DOC, FAR, HALF, INSERT, LEASE, OWNER, PICK, SETTLE
 
 EXAMPLES = {"async": 30, "sync": 10}
 """Through the blocking face every call costs two threads, so it gets fewer."""
 
 ENDED = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.EXPIRED)
 MOVABLE = (Status.SCHEDULED, Status.READY)
-
-OWNER = st.sampled_from(OWNERS)
-CLAIM = st.fixed_dictionaries(
-    {
-        "queues": st.sampled_from((QUEUES, QUEUES[::-1], QUEUES, QUEUES[:1], ())),
-        "lanes": st.sampled_from((LANES, LANES, LANES[1:])),
-        "limit": st.sampled_from((3, 2, 1, 6, 0)),
-        "chores": st.sampled_from((True, True, False)),
-    }
-)
 
 
 class Rules(Machine):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from omniq.models import Doc, Insert, Move, ResultRow, Status, TaskEvent, TaskRow, Unit
 from omniq.models.filters import Batch, Claim
@@ -170,3 +170,20 @@ def _holds(row: TaskRow, now: int) -> bool:
 def accepted(outcomes: Iterable[object], units: Iterable[Unit]) -> list[Unit]:
     """The units that were applied."""
     return [unit for unit, answer in zip(units, outcomes, strict=True) if answer is APPLIED]
+
+
+def differences(ours: Any, theirs: Any) -> str:
+    """What a storage (ours) and the tables (theirs) see differently, in a few words."""
+    if not (isinstance(ours, list) and isinstance(theirs, list)):
+        return f"{ours} / {theirs}"
+    if len(ours) != len(theirs):
+        here = [one for one in ours if one not in theirs]
+        there = [one for one in theirs if one not in ours]
+        return f"only here: {here}; only there: {there}"
+    told = []
+    for our, their in zip(ours, theirs, strict=True):
+        for name in our.__struct_fields__:
+            pair = getattr(our, name), getattr(their, name)
+            if pair[0] != pair[1]:
+                told.append(f"{getattr(our, 'id', our)}.{name}: {pair[0]!r} / {pair[1]!r}")
+    return "; ".join(told)
