@@ -198,3 +198,29 @@ def test_forgotten_events_leave_the_numbers_of_the_others_alone() -> None:
         assert [event.n for event in later.events] == [59, 69, 79, 89, 99]
     assert [e.n for e in tables.read_events(EventFilter(), NOW).events] == [*range(9, 100, 10)]
     assert len([event for event in tables.events if event is not None]) == 10
+
+
+def test_a_parent_replayed_before_it_came_to_all_its_children_makes_the_rest_wait_on() -> None:
+    tables = Tables()
+    parent = kit.insert(queue="first")
+    tables.apply([parent, *(kit.insert(parent.row.id) for _ in range(700))], NOW)
+    [task] = tables.claim(kit.claim(queues=("first",)), NOW).tasks
+    assert len(tables.apply([kit.fail(task)], NOW).stranded) == 500
+    tables.apply([kit.replay(task.id)], NOW)
+    assert tables.sweep(NOW) == 0
+    [again] = tables.claim(kit.claim(queues=("first",)), NOW).tasks
+    tables.apply([kit.finish(again)], NOW)
+    counts = {(c.queue, c.status): c.count for c in tables.count_tasks(NOW)}
+    assert counts["q", Status.READY] == 200
+    assert len(tables.stranded) == 500
+
+
+def test_more_rows_fall_due_at_once_than_a_claim_makes_ready() -> None:
+    tables, later = Tables(), NOW + 1000
+    count = 2 * handout.PROMOTE + 10
+    tables.apply([kit.insert(run_at=later) for _ in range(count)], NOW)
+    got: list[str] = []
+    while batch := tables.claim(kit.claim(limit=700), later).tasks:
+        got += [task.id for task in batch]
+    assert got == sorted(tables.rows)
+    assert len(got) == count
