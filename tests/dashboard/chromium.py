@@ -1,0 +1,68 @@
+"""A real headless Chromium for the tests marked `browser`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+MISSING = (
+    "no Chromium is on PATH, and the dashboard is tested in a real one: install it "
+    "(`apt-get install chromium`, `dnf install chromium`, `brew install --cask chromium`), "
+    "or leave these tests out with `-m 'not browser'`"
+)
+
+
+@asynccontextmanager
+async def launched() -> AsyncIterator[Browser]:
+    path = next((found for name in NAMES if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.fail(MISSING)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+class Tab:
+    """A page that remembers everything that should not have happened."""
+
+    def __init__(self, context: BrowserContext, page: Page) -> None:
+        self.context, self.page = context, page
+        self.wrong: list[str] = []
+        self.asked: list[str] = []
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: self.wrong.append(f"dialog: {dialog.message}"))
+        page.on("request", lambda request: self.asked.append(request.url))
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.wrong.append(f"{message.type}: {message.text}")
+
+
+@asynccontextmanager
+async def opened(browser: Browser, *, scripts: bool = True, **more: object) -> AsyncIterator[Tab]:
+    """A fresh profile with one tab; anything wrong in its console fails the test."""
+    context = await browser.new_context(java_script_enabled=scripts, **more)  # type: ignore[arg-type]
+    context.set_default_timeout(15_000)
+    tab = Tab(context, await context.new_page())
+    try:
+        yield tab
+        assert tab.wrong == []
+    finally:
+        await context.close()

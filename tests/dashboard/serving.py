@@ -1,0 +1,34 @@
+"""Serves a dashboard as its own process: `python -m tests.dashboard.serving KIND DIR PORT`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from litestar import Litestar
+
+from omniq.dashboard import DashboardApp, dashboard_router
+from tests.dashboard.kit import a_queue
+
+
+def app_of(kind: str, base_dir: Path) -> Any:
+    queue = a_queue(base_dir)
+    if kind == "alone":
+        return DashboardApp(queue)
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        async with queue:
+            yield
+        (base_dir / "closed").touch()
+
+    return Litestar([dashboard_router(lambda: queue)], lifespan=[lifespan], logging_config=None)
+
+
+if __name__ == "__main__":
+    _, kind, base_dir, port = sys.argv
+    uvicorn.run(app_of(kind, Path(base_dir)), port=int(port), log_level="info")
