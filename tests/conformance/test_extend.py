@@ -61,6 +61,17 @@ async def test_a_heartbeat_keeps_only_its_own_tasks(
     assert ids(await chores(storage)) == [other.id]
 
 
+async def test_an_exchange_that_ends_everything_and_claims_more_keeps_the_lease(
+    storage: AsyncStorage,
+) -> None:
+    """In the very millisecond of the claim before: the owner is never without a task."""
+    await apply(storage, insert(), insert())
+    [first] = await take(storage, "w1", limit=1)
+    receipt, batch = await storage.exchange([finish(first)], claim("w1"))
+    assert (receipt.outcome, len(batch.tasks)) == ([APPLIED], 1)
+    assert await chores(storage) == []
+
+
 async def test_what_another_owner_holds_is_lost(storage: AsyncStorage, clock: ManualClock) -> None:
     task = await add_running(storage, "w1", queue="q")
     clock.advance(31)
