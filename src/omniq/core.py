@@ -213,7 +213,7 @@ class AsyncOmniQ:
     @overload
     async def enqueue(
         self,
-        func: TaskFunction[Any, Any, R],
+        func: TaskFunction[..., Any, R],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         **options: Unpack[EnqueueOptions],

@@ -40,7 +40,11 @@ def unset_default(queue: Taker) -> None:
 
 
 class TaskFunction(Generic[P, C, R]):
-    """A function with options. Calling it runs it here and now, as ever."""
+    """A function with options. Calling it runs it here and now, as ever.
+
+    `C` is what a call gives and `R` the result. Of a coroutine function `C` is spelled with
+    `object` and not `Any`: type checkers give up on overloads where an argument holds `Any`.
+    """
 
     __wrapped__: Callable[P, C]
     __name__: str
@@ -72,7 +76,7 @@ class TaskDecorator(Protocol):
     @overload
     def __call__(
         self, func: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> TaskFunction[P, Coroutine[Any, Any, R], R]: ...
+    ) -> TaskFunction[P, Coroutine[object, object, R], R]: ...
     @overload
     def __call__(self, func: Callable[P, R], /) -> TaskFunction[P, R, R]: ...
 
@@ -80,7 +84,7 @@ class TaskDecorator(Protocol):
 @overload
 def task(
     func: Callable[P, Coroutine[Any, Any, R]], /
-) -> TaskFunction[P, Coroutine[Any, Any, R], R]: ...
+) -> TaskFunction[P, Coroutine[object, object, R], R]: ...
 @overload
 def task(func: Callable[P, R], /) -> TaskFunction[P, R, R]: ...
 @overload
