@@ -33,6 +33,7 @@ def texts(many: rows.Many) -> str:
 
 STATEMENTS = {
     "ask": claim.ASK,
+    "ask chores": claim.ASK_CHORES,
     "renew": claim.RENEW,
     "promote": claim.PROMOTE,
     "take": claim.TAKE,
@@ -63,6 +64,7 @@ TABLES = ("task", "result", "event", "doc", "edge", "uniq", "child", "later")
 # Walks that are meant: they begin at the first entry of a small partial index and end at once.
 WALKS = {
     "stranded": "USING INDEX task_stranded",
+    "ask chores": "task_stranded",
     "releasing": "USING INDEX task_releasing",
     "pairs": "task_ended",
 }

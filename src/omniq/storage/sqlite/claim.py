@@ -18,19 +18,25 @@ from omniq.storage.sqlite.rows import Many, read_tasks
 
 PROMOTED = 1000
 """How many due rows one claim makes ready in one queue and lane."""
+SLACK = 1000
+"""A lease is renewed by the second (ms), not by every claim."""
 
-# What a claim has to look at, in one step: paused queues, rows of the same request, chores.
+# A statement that changes nothing costs as much as a small one that does. So a claim looks
+# first, in one step: paused queues, rows of the same request, rows and lease of the owner.
 ASK = (
     "SELECT (SELECT json_group_array(key) FROM doc WHERE kind = 'pause' "
     "AND (expires_at IS NULL OR expires_at > :now)), "
-    "EXISTS (SELECT 1 FROM task WHERE status = 50 AND owner = :owner AND claim = :request)"
+    "EXISTS (SELECT 1 FROM task INDEXED BY task_running "
+    "WHERE status = 50 AND owner = :owner AND claim = :request), "
+    "EXISTS (SELECT 1 FROM task INDEXED BY task_running WHERE status = 50 AND owner = :owner), "
+    "(SELECT until FROM owner WHERE id = :owner)"
 )
 RENEW = (
     "INSERT INTO owner (id, until) SELECT :owner, :until WHERE EXISTS "
     "(SELECT 1 FROM task INDEXED BY task_running WHERE status = 50 AND owner = :owner) "
     "ON CONFLICT (id) DO UPDATE SET until = excluded.until "
     # Two idle workers whose claims always wrote would wake each other for ever.
-    "WHERE abs(owner.until - excluded.until) >= 1000"
+    f"WHERE abs(owner.until - excluded.until) >= {SLACK}"
 )
 PROMOTE = (
     "UPDATE task SET status = 40 WHERE pk IN (SELECT pk FROM task INDEXED BY task_scheduled "
@@ -47,23 +53,24 @@ _CHORE = (
     "UPDATE task SET status = 50, epoch = epoch + 1, claim = :request, owner = :owner, "
     "flags = flags | ({flag}), losses = losses + {lost} WHERE pk IN ({which} LIMIT :limit)"
 )
-LOST = _CHORE.format(
-    flag=Flag.LOST,
-    lost=1,
-    which="SELECT task.pk FROM owner CROSS JOIN task INDEXED BY task_running "
-    "ON task.owner = owner.id WHERE task.status = 50 AND owner.until <= :now AND owner.id <> :owner",
+_IS_LOST = (
+    "SELECT task.pk FROM owner CROSS JOIN task INDEXED BY task_running "
+    "ON task.owner = owner.id "
+    "WHERE task.status = 50 AND owner.until <= :now AND owner.id <> :owner"
 )
+_IS_STRANDED = "SELECT pk FROM task INDEXED BY task_stranded WHERE status = 10 AND flags > 0"
+_IS_EXPIRED = (
+    "SELECT pk FROM task INDEXED BY task_expiring "
+    "WHERE status < 50 AND expires_at IS NOT NULL AND expires_at <= :now"
+)
+ASK_CHORES = f"SELECT EXISTS ({_IS_LOST}), EXISTS ({_IS_STRANDED}), EXISTS ({_IS_EXPIRED})"
+LOST = _CHORE.format(flag=Flag.LOST, lost=1, which=_IS_LOST)
 STRANDED = _CHORE.format(
     flag=f"{Flag.STRANDED} | CASE WHEN expires_at <= :now THEN {Flag.EXPIRED} ELSE 0 END",
     lost=0,
-    which="SELECT pk FROM task INDEXED BY task_stranded WHERE status = 10 AND flags > 0",
+    which=_IS_STRANDED,
 )
-EXPIRED = _CHORE.format(
-    flag=Flag.EXPIRED,
-    lost=0,
-    which="SELECT pk FROM task INDEXED BY task_expiring "
-    "WHERE status < 50 AND expires_at IS NOT NULL AND expires_at <= :now ORDER BY expires_at",
-)
+EXPIRED = _CHORE.format(flag=Flag.EXPIRED, lost=0, which=f"{_IS_EXPIRED} ORDER BY expires_at")
 GIVEN = "FROM task INDEXED BY task_running WHERE status = 50 AND owner = ? AND claim = ?"
 NEXT_DUE = (
     "SELECT min(run_at) FROM task INDEXED BY task_scheduled "
@@ -86,21 +93,24 @@ def claim_tasks(
 ) -> Batch:
     """Hand out work and chores, or again what this request was given before."""
     topics = set() if topics is None else topics
+    until = now + claim.lease
     asked: dict[str, str | int] = {"now": now, "owner": claim.owner, "request": claim.request}
-    pauses, resent = cursor.execute(ASK, asked).fetchone()
+    pauses, resent, runs, leased = cursor.execute(ASK, asked).fetchone()
     paused = decode(pauses, type=set[str])
-    for slot in claim.slots:
-        if cursor.execute(PROMOTE, (slot.queue, slot.lane, now, PROMOTED)).rowcount:
-            topics.update(("tasks", f"queue:{slot.queue}"))
+    next_due = _promote(cursor, claim.slots, now, topics)
     given: list[TaskRow] = []
     if not resent:
         open_ = [slot for slot in claim.slots if slot.queue not in paused]
-        taken = _take(cursor, open_, claim, asked) + _chores(cursor, claim.chores, asked)
+        taken = _take(cursor, open_, claim, asked)
+        if _chores(cursor, claim.chores, asked):
+            taken += 1
+            next_due = _promote(cursor, claim.slots, now, topics)  # some may have been ahead
         if taken:
             topics.add("tasks")
     if resent or taken:
         given = read_tasks(cursor, GIVEN, (claim.owner, claim.request))
-    cursor.execute(RENEW, asked | {"until": now + claim.lease})
+    if (given or runs) and (leased is None or abs(leased - until) >= SLACK):
+        cursor.execute(RENEW, {"owner": claim.owner, "until": until})
     for row in given:
         if not resent and not row.flags and row.unique and row.unique.free == "start":
             cursor.execute(FREE_KEY, (row.unique.key, row.id))
@@ -112,7 +122,7 @@ def claim_tasks(
     return Batch(
         tasks=sorted((row for row in given if not row.flags), key=order),
         chores=[row for row in given if row.flags],
-        next_due=_next_due(cursor, claim.slots),
+        next_due=next_due,
     )
 
 
@@ -132,20 +142,29 @@ def _take(
 
 
 def _chores(cursor: sqlite3.Cursor, limit: int, asked: dict[str, str | int]) -> int:
+    if limit <= 0:
+        return 0
     left = limit
-    for statement in (LOST, STRANDED, EXPIRED):
-        if left > 0:
+    there = cursor.execute(ASK_CHORES, asked).fetchone()
+    for exists, statement in zip(there, (LOST, STRANDED, EXPIRED), strict=True):
+        if exists and left > 0:
             left -= cursor.execute(statement, asked | {"limit": left}).rowcount
     return limit - left
 
 
-def _next_due(cursor: sqlite3.Cursor, slots: Sequence[Slot]) -> Ms | None:
-    due: Ms | None = None
+def _promote(cursor: sqlite3.Cursor, slots: Sequence[Slot], now: Ms, topics: set[str]) -> Ms | None:
+    """Make due rows ready; the next time that lies ahead."""
+    ahead: Ms | None = None
     for slot in slots:
-        (first,) = cursor.execute(NEXT_DUE, (slot.queue, slot.lane)).fetchone()
-        if first is not None and (due is None or first < due):
-            due = first
-    return due
+        place = (slot.queue, slot.lane)
+        (first,) = cursor.execute(NEXT_DUE, place).fetchone()
+        if first is not None and first <= now:
+            cursor.execute(PROMOTE, (*place, now, PROMOTED))
+            topics.update(("tasks", f"queue:{slot.queue}"))
+            (first,) = cursor.execute(NEXT_DUE, place).fetchone()
+        if first is not None and (ahead is None or first < ahead):
+            ahead = first
+    return ahead
 
 
 def extend_lease(
