@@ -33,7 +33,11 @@ from omniq.models.filters import EventFilter, TaskFilter
 from omniq.storage import AsyncMemoryStorage, AsyncSQLiteStorage, MemoryStorage, SQLiteStorage
 from omniq.sync import Ear, Storage, ThreadWorker, WorkerPool
 
-TWINS = [getattr(sync, name) for name in sync.__all__]
+TWINS = [
+    twin
+    for twin in map(vars(sync).__getitem__, sync.__all__)
+    if isinstance(twin, type) and issubclass(twin, Twin)
+]
 
 
 def add(x: int, y: int) -> int:
@@ -122,6 +126,35 @@ def test_many_handles_and_results_as_they_come(queue: TaskQueue) -> None:
     assert all(type(handle) is TaskHandle for handle in handles)
     found = {result.id: result.value for result in queue.results(handles)}
     assert found == {handle: 2 * i for i, handle in enumerate(handles)}
+
+
+@sync.task(retries=0)
+def shout(text: str, *, times: int = 1) -> str:
+    return text.upper() * times
+
+
+@sync.task
+async def whisper(text: str) -> str:
+    return text.lower()
+
+
+def test_a_task_enqueues_itself(queue: TaskQueue) -> None:
+    queue.open()
+    handle = shout.enqueue("a", times=3)
+    assert type(handle) is TaskHandle
+    assert handle.result(20) == "AAA"
+    assert whisper.enqueue("B").result(20) == "b"
+    assert shout("here") == "HERE", "called, it runs here"
+    given = queue.enqueue(shout, ("c",))
+    assert given.result(20) == "C"
+    assert given.info().row.name == handle.info().row.name
+    assert given.info().retry == handle.info().retry
+
+
+@pytest.mark.asyncio
+async def test_a_blocking_task_in_a_loop_says_what_to_write() -> None:
+    with pytest.raises(SyncInAsync, match=r"`SyncTaskFunction.enqueue\(\)`.* use TaskFunction "):
+        shout.enqueue("a")
 
 
 def test_listening(queue: TaskQueue) -> None:

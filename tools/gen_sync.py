@@ -34,7 +34,9 @@ from sources import (
     gives_items,
     members,
     order,
+    value_of,
 )
+from task_face import TASK_NAMES, task_face
 
 TARGET = ROOT / "src/omniq/sync.py"
 
@@ -142,7 +144,9 @@ class Writer:
 
     def text(self) -> str:
         classes = [self.face(face) for face in self.faces]
-        names = ", ".join(map(repr, sorted([*ALIASES, *(face.twin for face in self.faces)])))
+        classes.append(task_face(self.need, self.imports))
+        twins = (face.twin for face in self.faces)
+        names = ", ".join(map(repr, sorted([*ALIASES, *TASK_NAMES, *twins])))
         if self.typing_only:
             self.imports.add(("typing", "TYPE_CHECKING"))
         lines = [
@@ -162,6 +166,8 @@ class Writer:
             module, original = home.homes[name]
             other = self.origins.setdefault(name, (module, original))
             if other != (module, original):
+                if value_of(*other) and value_of(*other) == value_of(module, original):
+                    return  # one `TypeVar("R")` is as good as the other
                 raise SystemExit(
                     f"{name} is {original} of {module} and {other}: rename one of them"
                 )

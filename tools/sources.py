@@ -20,6 +20,7 @@ class Module:
         self.name = name
         self.classes: dict[str, ast.ClassDef] = {}
         self.homes: dict[str, tuple[str, str]] = {}
+        self.values: dict[str, str] = {}
         for node in self._statements(ast.parse(source_of(name).read_text()).body):
             if isinstance(node, ast.ClassDef):
                 self.classes[node.name] = node
@@ -32,6 +33,8 @@ class Module:
             else:
                 for own in defined_by(node):
                     self.homes[own] = name, own
+                    if isinstance(node, ast.Assign):
+                        self.values[own] = ast.unparse(node.value)
 
     def _statements(self, body: list[ast.stmt]) -> Iterator[ast.stmt]:
         for node in body:
@@ -59,6 +62,11 @@ def source_of(module: str) -> Path:
 @cache
 def load(module: str) -> Module:
     return Module(module)
+
+
+def value_of(module: str, name: str) -> str | None:
+    """The text of what is assigned to a name of one of our modules."""
+    return load(module).values.get(name) if module.startswith("omniq") else None
 
 
 def find_class(module: str, name: str) -> tuple[Module, ast.ClassDef]:

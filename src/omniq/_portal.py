@@ -212,8 +212,8 @@ def _instead(called: object) -> str:
     if owner is None:
         here, there, write = f"{name}()", "OmniQ's async classes", "await"
     else:
-        there = type(owner).__name__
-        blocking = there.removeprefix("Async")
+        blocking = type(owner).__name__.removeprefix("Async")
+        there = type(owner).__name__.removeprefix("Sync")
         if name in ("__aenter__", "__aexit__"):
             here, write = f"with {blocking}(...)", f"async with {there}(...)"
         else:

@@ -42,6 +42,7 @@ from omniq.models.status import ResultStatus
 from omniq.models.task import EnqueueOptions, Seconds, Task, WorkerKind
 from omniq.models.units import Receipt, Unit
 from omniq.models.worker import MinuteMetric, WorkerCard
+from omniq.serialization import FUNCTIONS
 from omniq.storage.base import (
     AsyncStorage,
     BaseEventStorage,
@@ -356,7 +357,7 @@ class OmniQ(Owned):
     @overload
     def enqueue(
         self,
-        func: TaskFunction[Any, Any, R],
+        func: TaskFunction[..., Any, R],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         **options: Unpack[EnqueueOptions],
@@ -652,7 +653,7 @@ class SyncTaskDecorator(Protocol):
     @overload
     def __call__(
         self, func: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> SyncTaskFunction[P, Coroutine[Any, Any, R], R]: ...
+    ) -> SyncTaskFunction[P, Coroutine[object, object, R], R]: ...
 
     @overload
     def __call__(self, func: Callable[P, R], /) -> SyncTaskFunction[P, R, R]: ...
@@ -661,7 +662,7 @@ class SyncTaskDecorator(Protocol):
 @overload
 def task(
     func: Callable[P, Coroutine[Any, Any, R]], /
-) -> SyncTaskFunction[P, Coroutine[Any, Any, R], R]: ...
+) -> SyncTaskFunction[P, Coroutine[object, object, R], R]: ...
 
 
 @overload
@@ -701,7 +702,9 @@ def task(func: Any = None, /, **options: Any) -> Any:
 
 
 def _blocking(made: TaskFunction[P, C, R]) -> SyncTaskFunction[P, C, R]:
-    return SyncTaskFunction(made.__wrapped__, made.options, made.name)
+    twin = SyncTaskFunction(made.__wrapped__, made.options, made.name)
+    FUNCTIONS.alias(twin, twin.name)
+    return twin
 
 
 SyncTaskQueue = TaskQueue
