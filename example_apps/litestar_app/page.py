@@ -56,7 +56,8 @@ def album_page(batches: Sequence[Progress], *, notice: Sequence[Refused] = ()) -
             link(rel="icon", href="data:,"),
             link(rel="stylesheet", href="/static/style.css"),
             script(src="/static/live.js", type="module"),
-            busy and noscript[meta(http_equiv="refresh", content="2")],
+            # With a fragment in its address the page would not be loaded again: name it.
+            busy and noscript[meta(http_equiv="refresh", content="2; url=/")],
         ],
         body[
             header[
@@ -65,7 +66,7 @@ def album_page(batches: Sequence[Progress], *, notice: Sequence[Refused] = ()) -
                 a(".quiet", href="/omniq")["Dashboard"],
             ],
             upload_form(),
-            notice and refusals(notice),
+            refusals(notice) if notice else None,
             album(batches),
             footer[p["Queue, worker and dashboard run inside this web app’s process."]],
         ],
@@ -118,7 +119,7 @@ def batch_card(it: Progress) -> Element:
             not it.finished
             and progress(value=str(it.done), max=str(total), aria_label="Pictures done"),
         ],
-        batch.refused and refusals(batch.refused),
+        refusals(batch.refused) if batch.refused else None,
         ul(".grid", id=f"grid-{batch.id}")[[cell(it, picture) for picture in batch.pictures]],
     ]
 

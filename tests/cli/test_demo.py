@@ -27,7 +27,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def test_it_works_on_pictures_of_mine_and_leaves(tmp_path: Path, pictures: Path) -> None:
-    options = ["--exit", "--port", "0", "--dir", "here", "--pictures", pictures]
+    options: list[str | Path] = ["--exit", "--port", "0", "--dir", "here", "--pictures", pictures]
     told = run([*DEMO, *options], cwd=tmp_path)
     assert told.returncode == 0, told.stderr
     assert "8 pictures: 24 thumbnails" in told.stdout
@@ -56,7 +56,7 @@ def test_it_makes_its_own_pictures_and_goes_on_serving(tmp_path: Path) -> None:
 
 
 def test_what_is_stopped_in_the_middle_goes_on_next_time(tmp_path: Path, pictures: Path) -> None:
-    options = ["--port", "0", "--pictures", pictures]
+    options: list[str | Path] = ["--port", "0", "--pictures", pictures]
     with Program([*DEMO, *options], cwd=tmp_path) as demo:
         demo.says("batch 1: 6 pictures accepted")
         demo.send(signal.SIGKILL)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 from litestar import Litestar
@@ -52,22 +54,17 @@ def _group() -> click.Group:
     ) -> None:
         """Work on tasks until stopped: Ctrl-C lets running ones end, twice leaves at once."""
         wanted = Wanted(queues=queues, concurrency=concurrency, threads=threads, grace=grace)
-        host = _host(app, name)
-        sys.exit(
-            run_worker(
-                host,
-                wanted,
-                say=lambda text: click.echo(text, err=True),
-                until_stdin_ends=until_stdin_ends,
-            )
-        )
+        with _errors_as_one_line():
+            host = LitestarHost(app, name)
+            sys.exit(run_worker(host, wanted, say=_note, until_stdin_ends=until_stdin_ends))
 
     @group.command("status")
     @click.option("--json", "as_json", is_flag=True, help="For programs.")
     @_KEY
     def status(app: Litestar, as_json: bool, name: str | None) -> None:
         """How many tasks there are, and who works on them."""
-        reports = asyncio.run(_read(_host(app, name)))
+        with _errors_as_one_line():
+            reports = asyncio.run(_read(LitestarHost(app, name)))
         text = "\n\n".join(each.text() for each in reports)
         click.echo(Report.json(reports) if as_json else text)
 
@@ -82,8 +79,13 @@ async def _read(host: LitestarHost) -> list[Report]:
     return reports
 
 
-def _host(app: Litestar, name: str | None) -> LitestarHost:
+def _note(text: str) -> None:
+    click.echo(text, err=True)
+
+
+@contextmanager
+def _errors_as_one_line() -> Iterator[None]:
     try:
-        return LitestarHost(app, name)
+        yield
     except OmniQError as error:
         raise click.ClickException(str(error)) from error

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from omniq.contrib.host import refuse_unshared
 from omniq.contrib.litestar.plugin import OmniQPlugin
 from omniq.contrib.role import acting_as
-from omniq.errors import ConfigError, did_you_mean
+from omniq.errors import ConfigError, OmniQError, did_you_mean
 
 if TYPE_CHECKING:
     from litestar import Litestar
@@ -45,5 +45,12 @@ class LitestarHost:
         Enter and leave in one task: what an app opens may refuse to be closed in another.
         """
         with acting_as("worker"):
-            async with self.app.lifespan():
+            async with AsyncExitStack() as stack:
+                try:
+                    await stack.enter_async_context(self.app.lifespan())
+                except BaseExceptionGroup as group:  # Litestar's event emitter wraps what failed
+                    ours, others = group.split(OmniQError)
+                    if ours is None or others is not None or len(ours.exceptions) > 1:
+                        raise
+                    raise ours.exceptions[0] from None
                 yield
