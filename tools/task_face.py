@@ -29,7 +29,7 @@ BODY = """
 
 
 def _blocking(made: TaskFunction[P, C, R]) -> SyncTaskFunction[P, C, R]:
-    twin = SyncTaskFunction(made.__wrapped__, made.options, made.name)
+    twin: SyncTaskFunction[P, C, R] = SyncTaskFunction(made.__wrapped__, made.options, made.name)
     FUNCTIONS.alias(twin, twin.name)
     return twin
 """

@@ -702,7 +702,7 @@ def task(func: Any = None, /, **options: Any) -> Any:
 
 
 def _blocking(made: TaskFunction[P, C, R]) -> SyncTaskFunction[P, C, R]:
-    twin = SyncTaskFunction(made.__wrapped__, made.options, made.name)
+    twin: SyncTaskFunction[P, C, R] = SyncTaskFunction(made.__wrapped__, made.options, made.name)
     FUNCTIONS.alias(twin, twin.name)
     return twin
 
