@@ -145,6 +145,10 @@ class _Link(aiosqlite.Connection):
 
         self._tx.put_nowait((None, close))
 
+    def stop(self) -> None:
+        # aiosqlite calls it when connecting failed; its own would answer to the loop.
+        self.end(_nothing)
+
     def join(self, timeout: float) -> None:
         self._thread.join(timeout)
 
