@@ -13,6 +13,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -89,7 +90,7 @@ def machines() -> tuple[bool, str]:
     """Nothing committed may only be true on one machine."""
     tracked = files("--cached")
     wrong = [f"{name}: a lock file" for name in tracked if Path(name).name in LOCKS]
-    homes = {str(ROOT), str(ROOT.parent), str(Path.home())} - {"/"}
+    homes = {str(ROOT), str(ROOT.parent), str(Path.home())} - {"/", tempfile.gettempdir()}
     places = "|".join(sorted(re.escape(home) + r"\b" for home in homes))
     path = re.compile(rf"(?<![\w.])(?:{places}|/(?:root|home/\w+|Users/\w+)/)")
     for name in tracked:
