@@ -35,7 +35,11 @@ def claim(draft: Draft, asked: Claim) -> Batch:
     if not tasks and not chores:
         tasks = list(_take_tasks(draft, asked))
         chores = list(islice(_take_chores(draft, asked), asked.chores))
-    if tasks or chores or asked.owner in draft.state.running:
+    if tasks or chores:
+        # Even where it says the same as before: an owner whose last task ends in this very
+        # segment would else be left without a lease for those it claims here.
+        draft.segment.leases[asked.owner] = draft.now + asked.lease
+    elif asked.owner in draft.state.running:
         _renew(draft, asked.owner, asked.lease)
     return Batch(tasks=tasks, chores=chores, next_due=_next_due(draft, names))
 
