@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
@@ -21,18 +22,19 @@ FLAGS = [
     "--disable-sync",
 ]
 MISSING = (
-    "no Chromium is on PATH, and the dashboard is tested in a real one: install it "
-    "(`apt-get install chromium`, `dnf install chromium`, `brew install --cask chromium`), "
-    "or leave these tests out with `-m 'not browser'`"
+    "there is no Chromium, and the dashboard is tested in a real one: run "
+    "`uv run python tools/browser.py`, which installs it, or leave these tests out with "
+    "`-m 'not browser'`"
 )
 
 
 @asynccontextmanager
 async def launched() -> AsyncIterator[Browser]:
-    path = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.fail(MISSING)
     async with async_playwright() as playwright:
+        path = next((found for name in NAMES if (found := shutil.which(name))), None)
+        path = path or playwright.chromium.executable_path
+        if not Path(path).exists():
+            pytest.fail(MISSING)
         browser = await playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         await browser.close()
