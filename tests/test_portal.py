@@ -382,6 +382,12 @@ def test_import_starts_no_thread() -> None:
     assert (done.stdout, done.stderr) == ("1\n", "")
 
 
+def gevent_script(body: str) -> tuple[int, str, str]:
+    code = "from gevent import monkey; monkey.patch_all()\n" + PRELUDE + dedent(body)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
+    return done.returncode, done.stdout, done.stderr
+
+
 def test_under_gevent_the_loop_has_a_native_thread() -> None:
     """A greenlet would make every other greenlet see a running event loop."""
     body = """
@@ -395,6 +401,29 @@ def test_under_gevent_the_loop_has_a_native_thread() -> None:
         assert {g.value for g in found}.isdisjoint({main}), "native thread"
         print(len({g.value for g in found}))
         """
-    code = "from gevent import monkey; monkey.patch_all()\n" + PRELUDE + dedent(body)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "42\n1\nclosed\n", "")
+    assert gevent_script(body) == (0, "42\n1\nclosed\n", "")
+
+
+def test_under_gevent_a_killed_greenlet_cancels_its_call() -> None:
+    body = """
+        import gevent
+        async def forever():
+            try:
+                await asyncio.Event().wait()
+            finally:
+                print("cancelled", flush=True)
+                await asyncio.sleep(0.01)
+        waiting = gevent.spawn(portal.run, forever)
+        gevent.sleep(0.1)
+        waiting.kill()
+        with gevent.Timeout(0.1, False):
+            portal.run(forever)
+        try:
+            portal.run(forever, timeout=0.1)
+        except TimeoutError:
+            print("timeout", flush=True)
+        """
+    status, out, err = gevent_script(body)
+    assert (status, err) == (0, "")
+    assert out.splitlines()[:3] == ["42", "cancelled", "cancelled"]
+    assert sorted(out.splitlines()[3:]) == ["cancelled", "closed", "timeout"]

@@ -64,7 +64,6 @@ class _GeventAnswer(Generic[T]):
 
         self._event = Event()
         self._bell = gevent.get_hub().loop.async_()
-        self._bell.start(self._event.set)
         self._value: T | None = None
         self._error: BaseException | None = None
         self._done = False
@@ -81,8 +80,10 @@ class _GeventAnswer(Generic[T]):
         self._bell.send()
 
     def result(self, timeout: float | None = None) -> T:
+        # Listening starts before the look, so an answer that comes in between is heard.
+        self._bell.start(self._event.set)
         try:
-            if not self._event.wait(timeout):
+            if not self._done and not self._event.wait(timeout):
                 raise TimeoutError
         finally:
             self._bell.stop()
