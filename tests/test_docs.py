@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,16 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 RUN = [ROOT / "README.md", ROOT / "docs" / "quickstart.md"]
 """Pages whose Python blocks are whole programs. A comment behind `print` is what it prints."""
 
+
+def blocks(page: Path) -> list[str]:
+    """The Python on a page."""
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+
+
 PROGRAMS = [
     pytest.param(text, id=f"{page.stem}-{number}")
     for page in RUN
-    for number, text in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+    for number, text in enumerate(blocks(page))
 ]
 
 
@@ -30,6 +38,18 @@ def test_programs_print_what_they_say(program: str, tmp_path: Path) -> None:
     said = re.findall(r"print\(.*\)\s+# (.*)", program)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == said
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_is_python_and_imports_what_exists(page: Path) -> None:
+    for text in blocks(page):
+        tree = compile(text, page.name, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        assert isinstance(tree, ast.Module)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "omniq":
+                module = import_module(node.module or "")
+                for alias in node.names:
+                    assert hasattr(module, alias.name), f"{node.module}.{alias.name}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
