@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROGRAM = '''
+PROGRAM = """
 from omniq import AsyncOmniQ, OmniQ, task
 
 @task
@@ -35,7 +35,7 @@ async def main(queue: AsyncOmniQ) -> None:
 def blocking(queue: OmniQ) -> None:
     reveal_type(queue.enqueue(plain, (1,)))          # 7
     reveal_type(queue.enqueue(plain, (1,)).result()) # 8
-'''
+"""
 REVEALED = {
     1: "AsyncTaskHandle[int]",
     2: "AsyncTaskHandle[str]",
