@@ -67,6 +67,9 @@ class Move(Struct, frozen=True, gc=False, kw_only=True, tag="move"):
     status (replay) takes the unique key again or is refused, and deletes the old result.
     Riders (`result`, `events`, `spawn`, `docs`) are applied only if the unit is; a refused
     rider is reported and undoes nothing.
+
+    `wake` repeats the row's `reply` where the mover has just seen the row, as a worker has: the
+    place then need not read it to know whose inbox to tell. None: not known.
     """
 
     id: str
@@ -79,6 +82,7 @@ class Move(Struct, frozen=True, gc=False, kw_only=True, tag="move"):
     events: tuple[TaskEvent, ...] = ()
     spawn: tuple[Insert, ...] = ()
     docs: tuple[PutDoc, ...] = ()
+    wake: str | None = None
 
 
 class PutDoc(Struct, frozen=True, gc=False, kw_only=True, tag="doc"):

@@ -195,6 +195,7 @@ def _succeed(row: TaskRow, body: TaskBody, outcome: Succeeded, now: Ms, rules: R
         patch={"finished_at": now, "keep_until": keep},
         result=Value(outcome.value, until),
         events=(_complete(row, now, rules),) if rules.events.complete else (),
+        wake=row.reply,
     )
 
 

@@ -10,7 +10,7 @@ from omniq.models.units import Applied, Insert, Move, PutDoc, PutResult, Receipt
 from omniq.storage.sqlite.commit import Commit
 from omniq.storage.sqlite.docs import put_doc
 from omniq.storage.sqlite.inserts import insert, insert_plain
-from omniq.storage.sqlite.moves import is_plain, move, move_plain
+from omniq.storage.sqlite.moves import end_plain, is_plain, move, move_plain
 
 
 def apply_units(
@@ -27,7 +27,7 @@ def apply_units(
     early = set()
     if plain:
         early = {at for at, _ in plain}
-        early.difference_update(at for at, _ in move_plain(commit, plain))
+        early.difference_update(at for at, _ in move_plain(commit, end_plain(commit, plain)))
     run: list[tuple[int, Insert]] = []
     for at, unit in enumerate(units):
         if at in early:

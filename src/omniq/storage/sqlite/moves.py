@@ -59,11 +59,62 @@ def is_plain(unit: Move) -> bool:
     )
 
 
+def end_plain(commit: Commit, units: Sequence[tuple[int, Move]]) -> list[tuple[int, Move]]:
+    """Apply ends of which nobody has to be asked anything; gives back what is left to do.
+
+    The guards are part of the statement. If it changes fewer rows than it was given, some
+    guard did not hold or some row is tied: it is undone, and all take the careful way.
+    """
+    left: list[tuple[int, Move]] = []
+    shapes: dict[tuple[int, tuple[str, ...]], tuple[list[tuple[int, Move]], list[Any]]] = {}
+    for at, unit in units:
+        patch, to, fence = unit.patch, unit.to, unit.fence
+        if to is None or to < FINAL or fence is None or unit.wake is None or "tags" in patch:
+            left.append((at, unit))
+            continue
+        key = (int(to), tuple(patch))
+        if (shape := shapes.get(key)) is None:
+            shape = shapes[key] = ([], [])
+        shape[0].append((at, unit))
+        shape[1].extend((unit.id, *fence, *patch.values()))
+    for (status, names), (group, values) in shapes.items():
+        commit.run("SAVEPOINT plain")
+        if _end_many(status, names).run(commit.cursor, values) == len(group):
+            commit.run("RELEASE plain")
+            _keep_ends(commit, group)
+        else:
+            commit.run("ROLLBACK TO plain")
+            commit.run("RELEASE plain")
+            left += group
+    return left
+
+
+def _keep_ends(commit: Commit, group: list[tuple[int, Move]]) -> None:
+    outcome, applied = commit.outcome, Applied.APPLIED
+    results: list[Any] = []
+    for at, unit in group:
+        outcome[at] = applied
+        if unit.result is not None and unit.fence is not None:
+            value, until = unit.result
+            results += (unit.id, unit.fence.epoch, until, value)
+        commit.tell(at, unit.events)
+    commit.topics.update({f"inbox:{unit.wake}" for _, unit in group})
+    commit.topics.add("tasks")
+    _keep_results(commit, results, group)
+
+
+def _keep_results(commit: Commit, results: list[Any], units: Sequence[tuple[int, Move]]) -> None:
+    if results and 4 * commit.put_results(results) < len(results):
+        _refuse_results(commit, results, {unit.id: at for at, unit in units})
+
+
 def move_plain(commit: Commit, units: Sequence[tuple[int, Move]]) -> list[tuple[int, Move]]:
     """Apply moves for which `is_plain`; gives back those whose row turns out to be tied.
 
     One read of all rows, then one statement for all that change the same fields.
     """
+    if not units:
+        return []
     states = read_states(commit, [unit.id for _, unit in units])
     shapes: dict[tuple[int, tuple[str, ...]], list[Any]] = {}
     results: list[Any] = []
@@ -93,8 +144,7 @@ def move_plain(commit: Commit, units: Sequence[tuple[int, Move]]) -> list[tuple[
         outcome[at] = Applied.APPLIED
     for shape, values in shapes.items():
         _update(*shape).run(commit.cursor, values)
-    if results and 4 * commit.put_results(results) < len(results):
-        _refuse_results(commit, results, {unit.id: at for at, unit in units})
+    _keep_results(commit, results, units)
     if shapes:
         topics.add("tasks")
     return tied
@@ -220,4 +270,15 @@ def _update(to: int, names: tuple[str, ...]) -> Many:
         f"UPDATE task SET status = {to}, claim = NULL, flags = 0, cancel = 0{fields} "
         "FROM (VALUES {rows}) AS v WHERE task.pk = v.column1",
         1 + len(names),
+    )
+
+
+@cache
+def _end_many(to: int, names: tuple[str, ...]) -> Many:
+    fields = "".join(f", {name} = v.column{n}" for n, name in enumerate(names, 4))
+    return Many(
+        f"UPDATE task SET status = {to}, claim = NULL, flags = 0, cancel = 0, waiting = 0{fields} "
+        "FROM (VALUES {rows}) AS v WHERE task.id = v.column1 AND task.status = 50 "
+        "AND task.epoch = v.column2 AND task.claim = v.column3 AND task.ties = 0",
+        3 + len(names),
     )
