@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from litestar import Litestar, get, post
 from litestar.di import NamedDependency, Provide
+from litestar.exceptions import LitestarDeprecationWarning
 from litestar.params import FromQuery, JSONBody
 from litestar.testing import TestClient
 
@@ -141,6 +142,18 @@ async def test_the_dependency_may_have_another_name() -> None:
     async with served(app) as client:
         task = (await client.post("/")).text
         assert await app.state.omniq_tasks.get_result(task, timeout=20) == 4
+
+
+async def test_a_plain_parameter_is_filled_as_well() -> None:
+    @post("/")
+    async def enqueue(queue: AsyncOmniQ) -> str:
+        return await queue.enqueue(add, (3, 4))
+
+    with pytest.warns(LitestarDeprecationWarning, match="Inferred dependency field 'queue'"):
+        app = Litestar([enqueue], plugins=[OmniQPlugin()])
+    async with served(app) as client:
+        task = (await client.post("/")).text
+        assert await app.state.omniq.get_result(task, timeout=20) == 7
 
 
 async def test_two_plugins_live_in_one_app(here: Path) -> None:
