@@ -201,3 +201,46 @@ async def test_an_action_is_seen_at_once(queue: AsyncOmniQ, browser: httpx.Async
     await post(browser, f"/tasks/{task_id}/cancel", page=f"/tasks/{task_id}")
     assert "It was cancelled" in (await browser.get(f"/tasks/{task_id}")).text
     await until(queue, task_id, Status.CANCELLED)
+
+
+async def test_many_viewers_are_drawn_for_once(
+    queue: AsyncOmniQ, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from omniq.dashboard.pages import tasks
+
+    drawn = 0
+    row = tasks._row
+
+    def counted(*given: Any) -> Any:
+        nonlocal drawn
+        drawn += 1
+        return row(*given)
+
+    monkeypatch.setattr(tasks, "_row", counted)
+    monkeypatch.setattr("omniq.dashboard.reads.FRESH", 60.0)
+    for number in range(3):
+        await queue.enqueue(add, (number, 1), delay=3600)
+    answers = [await browser.get("/tasks") for _ in range(5)]
+    assert drawn == 3
+    assert all(answer.text.count("<tr id=") == 3 for answer in answers)
+    assert (await browser.get("/tasks?queue=none")).text.count("<tr id=") == 0
+
+
+async def test_a_page_rests_after_drawing(queue: AsyncOmniQ) -> None:
+    """Whatever drawing costs, most of the loop's time is left to the app it lives in."""
+    hub = live.Hub(lambda: queue)
+    loop = asyncio.get_running_loop()
+    began: list[float] = []
+
+    async def slow() -> list[Any]:
+        began.append(loop.time())
+        await asyncio.sleep(0.05)
+        return [div("#r")[str(len(began))]]
+
+    stream: Any = hub.stream(slow)
+    await anext(stream)
+    await queue.enqueue(add, (1, 2), delay=3600)
+    async with asyncio.timeout(20):
+        await anext(stream)
+    await stream.aclose()
+    assert began[1] - began[0] >= 0.05 * (1 + live.REST)

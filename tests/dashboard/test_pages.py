@@ -233,3 +233,17 @@ async def test_a_closed_place_is_told_in_words(queue: AsyncOmniQ, app: Dashboard
         assert answer.status_code == 503
         assert "does not answer" in answer.text
         assert (await visitor.get("/health")).status_code == 503
+
+
+async def test_the_charts_can_be_read_as_a_table(
+    queue: AsyncOmniQ, browser: httpx.AsyncClient
+) -> None:
+    text = (await browser.get("/")).text
+    assert '<svg viewBox="0 0 15 100"' in text
+    assert 'href="/?as=table"' in text
+    task_id = await queue.enqueue(add, (1, 2))
+    await until(queue, task_id, Status.SUCCEEDED)
+    text = (await browser.get("/?as=table")).text
+    assert '<svg viewBox="0 0 15 100"' not in text
+    assert "In line p95" in text
+    assert 'href="/">As charts' in text

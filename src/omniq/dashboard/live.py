@@ -24,6 +24,9 @@ LIFE = 45.0
 last request has ended are thus never held up for longer."""
 PACE = 0.34
 """Seconds between two updates at least."""
+REST = 10
+"""A page rests this many times as long as it took to draw: a viewer costs a tenth of
+a core at most, however much happens."""
 IDLE = 5.0
 """Seconds between two updates at most: ages and the minute move on by themselves."""
 STREAMS = 100
@@ -92,26 +95,33 @@ class Hub:
         until = monotonic() + LIFE
         try:
             while True:
-                changed = self._changed
+                changed, began = self._changed, monotonic()
                 for place, region in enumerate(await regions()):
                     html = str(region)
                     if sent.get(place) != html:
                         sent[place] = html
                         yield ServerSentEventGenerator.patch_elements(html)
-                left = until - monotonic()
-                if once or left <= 0 or changed is None or not await self._wait(changed, left):
+                now = monotonic()
+                rest = REST * (now - began)
+                if once or changed is None or not await self._wait(changed, until - now, rest):
                     return
         except OmniQError as error:
             _log.warning("a live page ended: %s", error)  # the browser tries again, ever slower
         finally:
             self._leave()
 
-    async def _wait(self, changed: asyncio.Event, left: float) -> bool:
-        """Until something changed or time is up; False: the app closes."""
-        if not self.closing:
+    async def _wait(self, changed: asyncio.Event, left: float, rest: float) -> bool:
+        """Until something changed and the page has rested; False: time is up, or the app closes."""
+        now = monotonic()
+        end, rested = now + left, now + rest
+        while not self.closing and now < end and not (changed.is_set() and now >= rested):
+            waker = self._changed if changed.is_set() else changed
+            if waker is None:
+                return False
             with suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), left)
-        return not self.closing
+                await asyncio.wait_for(waker.wait(), (rested if changed.is_set() else end) - now)
+            now = monotonic()
+        return not self.closing and now < end
 
     def _enter(self) -> None:
         loop = asyncio.get_running_loop()

@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable
 from time import monotonic
 from typing import Any, Protocol, TypeVar, cast
 
+from htpy import Renderable, fragment
+from markupsafe import Markup
+
 from omniq.models import OmniQConfig, TaskRow
 from omniq.models.filters import EventFilter, EventPage, QueueCount, TaskFilter
 from omniq.models.info import TaskInfo, TaskList
@@ -53,10 +56,22 @@ class Reads:
     def __init__(self, queue: Watched) -> None:
         self.queue = queue
         self._answers: dict[Hashable, tuple[float, asyncio.Future[Any]]] = {}
+        self._drawn: dict[Hashable, tuple[object, Renderable]] = {}
 
     def forget(self) -> None:
         """Ask again from now on; after an action, whose effect its author wants to see."""
         self._answers.clear()
+
+    def drawn(self, key: Hashable, source: object, draw: Callable[[], Renderable]) -> Renderable:
+        """What `draw` gives, drawn once for all viewers as long as `source` is that answer."""
+        known = self._drawn.get(key)
+        if known is not None and known[0] is source:
+            return known[1]
+        if len(self._drawn) >= KEPT // 8:
+            self._drawn.clear()
+        html = fragment[Markup(draw())]
+        self._drawn[key] = (source, html)
+        return html
 
     async def _once(self, key: Hashable, fetch: Callable[[], Awaitable[T]]) -> T:
         loop = asyncio.get_running_loop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 from datastar_py import action_generator as actions
 from datastar_py import attribute_generator as attributes
@@ -27,6 +28,7 @@ from htpy import (
     summary,
     svg,
 )
+from markupsafe import Markup
 
 from omniq.dashboard.components.icons import STATUS_TEXT, icon, status_key
 from omniq.models.status import Status
@@ -41,10 +43,12 @@ task_id = queue.enqueue(add, args=(5, 10))
 print(queue.get_result(task_id))  # 15"""
 
 
-def badge(status: Status) -> Element:
+@cache
+def badge(status: Status) -> Markup:
     """A status by shape, word and colour."""
     key = status_key(status)
-    return span(f".badge.s-{key}")[icon(key), STATUS_TEXT.get(status, f"Status {int(status)}")]
+    text = STATUS_TEXT.get(status, f"Status {int(status)}")
+    return Markup(span(f".badge.s-{key}")[icon(key), text])
 
 
 def card(id: str, heading: str, *content: Node, aside: Node = None, classes: str = "") -> Element:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil, floor, log10
 
 from htpy import (
@@ -27,7 +27,6 @@ from htpy import title as title_element
 from htpy import tr
 from msgspec import Struct
 
-from omniq.dashboard.components.bits import fold
 from omniq.dashboard.components.format import count, duration
 
 HEIGHT = 100.0
@@ -83,7 +82,7 @@ def bars(id: str, heading: str, series: Sequence[Series], minutes: int, said: st
         parts.append(_hover(place, f"{_minute(place, minutes)}: {', '.join(told)}"))
         marks.append(g(".column")[parts])
     ticks = [count(top * step // 4) for step in (4, 3, 2, 1, 0)]
-    return _frame(id, heading, series, marks, ticks, minutes, said, lambda v: count(int(v or 0)))
+    return _frame(id, heading, series, marks, ticks, minutes, said)
 
 
 def curves(id: str, heading: str, series: Sequence[Series], minutes: int, said: str) -> Element:
@@ -107,7 +106,7 @@ def curves(id: str, heading: str, series: Sequence[Series], minutes: int, said: 
         if told:
             marks.append(_hover(place, f"{_minute(place, minutes)}: {', '.join(told)}"))
     ticks = [_round(10**power) for power in range(high, low - 1, -1)]
-    return _frame(id, heading, series, marks, ticks, minutes, said, duration)
+    return _frame(id, heading, series, marks, ticks, minutes, said)
 
 
 def _trace(values: Sequence[float | None], y: object) -> str:
@@ -154,20 +153,10 @@ def _frame(
     ticks: Sequence[str],
     minutes: int,
     said: str,
-    text: object,
 ) -> Element:
-    assert callable(text)
     grid = [
         line(".grid", x1="0", x2=str(minutes), y1=f"{at:.2f}", y2=f"{at:.2f}")
         for at in (HEIGHT * step / (len(ticks) - 1) for step in range(len(ticks)))
-    ]
-    rows = [
-        tr[
-            th(scope="row")[_minute(place, minutes)],
-            (td(".num")[text(one.values[place])] for one in series),
-        ]
-        for place in reversed(range(minutes))
-        if any(one.values[place] for one in series)
     ]
     return figure(".chart")[
         figcaption[
@@ -188,15 +177,22 @@ def _frame(
                 span["now"],
             ],
         ],
-        (
-            fold(
-                f"{id}-table",
-                "As a table",
-                table[
-                    thead[tr[th["Minute"], (th(".num")[one.label] for one in series)]], tbody[rows]
-                ],
-            )
-            if rows
-            else None
-        ),
+    ]
+
+
+def numbers(columns: Sequence[tuple[str, Series, Callable[[float], str]]], minutes: int) -> Element:
+    """What the charts draw, as a table: the newest minute first, empty ones left out."""
+    rows = [
+        tr[
+            th(scope="row")[_minute(place, minutes)],
+            (
+                td(".num")["–" if (value := one.values[place]) is None else text(value)]
+                for _, one, text in columns
+            ),
+        ]
+        for place in reversed(range(minutes))
+        if any(one.values[place] for _, one, _ in columns)
+    ]
+    return table(".list.numbers")[
+        thead[tr[th["Minute"], (th(".num")[label] for label, _, _ in columns)]], tbody[rows]
     ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from htpy import Element, Node, a, div, li, ol, p, rect, span, svg, time, title
+from markupsafe import Markup
 from msgspec import Struct
 
 from omniq.dashboard.components.format import clock, duration, iso, now_ms
@@ -220,7 +221,7 @@ def _by(event: TaskEvent, worker_url: Any) -> Node:
     return [" · ", a(href=worker_url(event.worker))[short(event.worker)]]
 
 
-def event_icon(event: TaskEvent) -> Element:
+def event_icon(event: TaskEvent) -> Markup:
     return icon(_DRAWINGS.get(event.type, "ready"))
 
 

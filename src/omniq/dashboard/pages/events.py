@@ -66,7 +66,11 @@ async def regions(visit: Visit) -> Sequence[Renderable]:
     older = visit.again(after=found.cursor) if len(found.events) >= PAGE else None
     return [
         _form(visit, queues),
-        div("#events.scroll")[_table(visit, found.events)],
+        visit.reads.drawn(
+            ("events", visit.again()),
+            found,
+            lambda: div("#events.scroll")[_table(visit, found.events)],
+        ),
         div("#pager")[pager(newest, older)],
     ]
 

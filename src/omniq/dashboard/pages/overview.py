@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from htpy import Element, Renderable, a, div, p, span, strong, table, tbody, td, th, thead, tr
@@ -12,7 +12,7 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 
 from omniq.dashboard.components.bits import card, empty, first_task
-from omniq.dashboard.components.chart import Series, bars, curves
+from omniq.dashboard.components.chart import Series, bars, curves, numbers
 from omniq.dashboard.components.format import ago, count, duration, now_ms, when
 from omniq.dashboard.components.icons import STATUS_HINT, STATUS_TEXT, icon, status_key
 from omniq.dashboard.components.timeline import event_icon, sentence, short, tone
@@ -50,7 +50,7 @@ async def regions(visit: Visit) -> Sequence[Renderable]:
     return [
         tiles(visit, counts),
         welcome(visit, counts, workers, waits),
-        charts(metrics),
+        reads.drawn(("charts", visit.again()), metrics, lambda: charts(visit, metrics)),
         div("#lower.columns")[
             failing(visit, metrics),
             workers_card(visit, workers),
@@ -136,7 +136,7 @@ def welcome(
     ]
 
 
-def charts(metrics: Sequence[MinuteMetric]) -> Element:
+def charts(visit: Visit, metrics: Sequence[MinuteMetric]) -> Element:
     """Throughput and latency; while there is little to show, of fewer minutes."""
     stamps = [metric.minute // 60_000 for metric in metrics]
     last = max(now_ms() // 60_000, max(stamps, default=0))
@@ -156,20 +156,32 @@ def charts(metrics: Sequence[MinuteMetric]) -> Element:
             _add(run[place], item.run)
             _add(wait[place], item.wait)
     done, lost = sum(v or 0 for v in ok), sum(v or 0 for v in failed)
-    told = (
-        f"{count(int(done))} succeeded and {count(int(lost))} failed in the last {minutes} minutes"
-    )
-    return div("#charts.charts.card")[
-        bars(
-            "throughput",
-            "Tasks per minute",
-            [Series("Succeeded", "ok", ok), Series("Failed", "bad", failed)],
-            minutes,
-            told,
-        ),
-        _latency("run", "Run time", run),
-        _latency("wait", "Time in line", wait),
+    told = f"{count(int(done))} succeeded and {count(int(lost))} failed in {minutes} minutes"
+    good, bad = Series("Succeeded", "ok", ok), Series("Failed", "bad", failed)
+    runs, waits = _latency(run), _latency(wait)
+    as_table = visit.param("as") == "table"
+    toggle = a(".as", href=visit.again(**{"as": None if as_table else "table"}))[
+        "As charts" if as_table else "As a table"
     ]
+    if as_table:
+        columns: list[tuple[str, Series, Callable[[float], str]]] = [
+            *((one.label, one, _whole) for one in (good, bad)),
+            *((f"Run {one.label}", one, duration) for one in runs),
+            *((f"In line {one.label}", one, duration) for one in waits),
+        ]
+        return div("#charts.card")[numbers(columns, minutes), toggle]
+    return div("#charts.card")[
+        div(".charts")[
+            bars("throughput", "Tasks per minute", [good, bad], minutes, told),
+            curves("run", "Run time", runs, minutes, _said(run)),
+            curves("wait", "Time in line", waits, minutes, _said(wait)),
+        ],
+        toggle,
+    ]
+
+
+def _whole(number: float) -> str:
+    return count(int(number))
 
 
 def _add(into: dict[int, int], more: dict[int, int]) -> None:
@@ -177,21 +189,18 @@ def _add(into: dict[int, int], more: dict[int, int]) -> None:
         into[int(key)] = into.get(int(key), 0) + number
 
 
-def _latency(id: str, heading: str, histograms: Sequence[dict[int, int]]) -> Element:
+def _latency(histograms: Sequence[dict[int, int]]) -> list[Series]:
+    return [
+        Series("p50", "mid", [quantile(one, 0.5) for one in histograms]),
+        Series("p95", "high", [quantile(one, 0.95) for one in histograms]),
+    ]
+
+
+def _said(histograms: Sequence[dict[int, int]]) -> str:
     whole: dict[int, int] = {}
     for histogram in histograms:
         _add(whole, histogram)
-    mid, high = quantile(whole, 0.5), quantile(whole, 0.95)
-    return curves(
-        id,
-        heading,
-        [
-            Series("p50", "mid", [quantile(h, 0.5) for h in histograms]),
-            Series("p95", "high", [quantile(h, 0.95) for h in histograms]),
-        ],
-        len(histograms),
-        f"p50 {duration(mid)}, p95 {duration(high)}",
-    )
+    return f"p50 {duration(quantile(whole, 0.5))}, p95 {duration(quantile(whole, 0.95))}"
 
 
 def failing(visit: Visit, metrics: Sequence[MinuteMetric]) -> Element:

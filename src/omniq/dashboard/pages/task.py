@@ -97,7 +97,7 @@ def _actions(visit: Visit, info: TaskInfo) -> list[Element]:
             fold(
                 "delete",
                 "Delete",
-                p["The task, its result and its place in the history are removed."],
+                p["The task and its result are removed for good."],
                 action(url("delete"), token, "Delete it", "trash", live=False, tone=".danger"),
             )
         )

@@ -95,7 +95,11 @@ async def regions(visit: Visit) -> Sequence[Renderable]:
             names=sorted(names)[:100],
             clear=visit.url("tasks"),
         ),
-        div("#list")[_list(visit, found.tasks, any(one.count for one in counts))],
+        visit.reads.drawn(
+            ("tasks", visit.again()),
+            found,
+            lambda: div("#list")[_list(visit, found.tasks, any(one.count for one in counts))],
+        ),
         div("#pager")[pager(*_beside(visit, found.cursor))],
     ]
 
