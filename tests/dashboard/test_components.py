@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
-from omniq.dashboard.components.chart import Series, bars, curves, nice_top
+from omniq.dashboard.components.chart import Series, bars, curves, nice_top, numbers
 from omniq.dashboard.components.format import ago, count, duration, size
 from omniq.dashboard.components.timeline import spans, told
 from omniq.dashboard.components.value import MASK, block, masked, sounds_secret
@@ -66,6 +67,14 @@ def test_curves_leave_gaps_where_nothing_was_measured() -> None:
     html = str(curves("c", "Run", [Series("p50", "mid", values)], 5, "fast"))
     assert 'd="M0.50 100.00L1.50 50.00M3.20 0.00h0.6"' in html
     assert html.count('class="hover"') == 3
+
+
+def test_the_table_says_what_the_charts_draw() -> None:
+    one = Series("OK", "ok", [1.0, 0.0, 3.0])
+    two = Series("p50", "mid", [None, None, 250.0])
+    html = str(numbers([("OK", one, str), ("p50", two, duration)], 3))
+    cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", html)
+    assert cells == ["Minute", "OK", "p50", "this minute", "3.0", "250 ms", "2 min ago", "1.0", "–"]
 
 
 def row(**more: Any) -> TaskRow:

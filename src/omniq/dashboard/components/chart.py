@@ -185,10 +185,10 @@ def numbers(columns: Sequence[tuple[str, Series, Callable[[float], str]]], minut
     rows = [
         tr[
             th(scope="row")[_minute(place, minutes)],
-            (
+            [  # a list: a generator would be drawn once `place` has gone on
                 td(".num")["–" if (value := one.values[place]) is None else text(value)]
                 for _, one, text in columns
-            ),
+            ],
         ]
         for place in reversed(range(minutes))
         if any(one.values[place] for _, one, _ in columns)
