@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ import httpx
 import msgspec
 import pytest
 from litestar import Litestar, get, post
+from litestar.config.csrf import CSRFConfig
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import LitestarDeprecationWarning
 from litestar.params import FromQuery, JSONBody
@@ -88,6 +90,14 @@ async def test_a_handle_is_sent_like_the_string_it_is() -> None:
             answer = await client.post(path)
             assert answer.status_code == 201, answer.text
             assert await app.state.omniq.get_result(answer.json()["task"], timeout=20) == 3
+
+
+async def test_clients_are_told_that_a_handle_is_a_string() -> None:
+    schema = Litestar([enqueue_add, enqueue_in_struct], plugins=[OmniQPlugin()]).openapi_schema
+    told = schema.to_schema()
+    (answer,) = told["paths"]["/add"]["post"]["responses"]["201"]["content"].values()
+    assert answer["schema"]["type"] == "string"
+    assert told["components"]["schemas"]["Accepted"]["properties"]["task"]["type"] == "string"
 
 
 async def test_annotations_may_be_strings_of_names_imported_for_type_checkers_only(
@@ -275,6 +285,31 @@ async def test_the_dashboard_is_closed_by_its_token_and_not_in_the_schema() -> N
         opened = await client.get(plugin.dashboard_url(""), follow_redirects=True)
         assert opened.status_code == 200 and "Overview" in opened.text
     assert list(app.openapi_schema.to_schema()["paths"]) == ["/add"]
+
+
+async def test_actions_of_the_dashboard_work_where_the_app_checks_forms_itself() -> None:
+    plugin = OmniQPlugin()
+    guarded = CSRFConfig(secret="a secret of the app, which the dashboard does not know")
+    app = Litestar([enqueue_add], plugins=[plugin], csrf_config=guarded)
+    async with served(app) as client:
+        task = await plugin.queue.enqueue(add, (1, 2), delay=3600)
+        page = await client.get(plugin.dashboard_url(""), follow_redirects=True)
+        token = re.search(r'name="_token" value="([0-9a-f]+)"', page.text)
+        assert token is not None
+        answer = await client.post(f"/omniq/tasks/{task}/retry", data={"_token": token[1]})
+        assert answer.status_code == 303, answer.text
+        assert await task.result(timeout=20) == 3
+        assert (await client.post("/add", params={"x": 1, "y": 1})).status_code == 403
+
+
+async def test_the_link_is_right_where_the_app_has_a_path() -> None:
+    plugin = OmniQPlugin()
+    app = Litestar([enqueue_add], path="/api/v1/", plugins=[plugin])
+    async with served(app) as client:
+        link = plugin.dashboard_url("http://test")
+        assert link.startswith("http://test/api/v1/omniq/?token=")
+        opened = await client.get(link, follow_redirects=True)
+        assert opened.status_code == 200 and 'href="/api/v1/omniq/tasks"' in opened.text
 
 
 async def test_the_dashboard_can_be_left_out() -> None:

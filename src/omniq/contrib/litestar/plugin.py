@@ -15,6 +15,7 @@ from litestar.types import Guard
 
 from omniq.contrib.host import shared
 from omniq.contrib.litestar.announce import announce, served_at
+from omniq.contrib.litestar.handles import ENCODERS, HandleSchemas
 from omniq.contrib.litestar.placement import Placement, check_placement, check_started
 from omniq.contrib.role import role
 from omniq.core import AsyncOmniQ, AsyncTaskQueue
@@ -90,6 +91,7 @@ class OmniQPlugin(InitPlugin, CLIPlugin):
         self.queue.embedded = self.placement == "asgi"
         self._dashboard = self.queue.config.dashboard.enabled if dashboard is None else dashboard
         self._router: DashboardRouter | None = None
+        self._prefix = ""
 
     @property
     def state_key(self) -> str:
@@ -112,14 +114,19 @@ class OmniQPlugin(InitPlugin, CLIPlugin):
         queue = self.queue
         app_config.dependencies[self.key] = Provide(lambda: queue, sync_to_thread=False)
         app_config.signature_namespace = NAMES | app_config.signature_namespace
-        # msgspec refuses subclasses of str, which the handles are.
-        encoders: dict[Any, Any] = {TaskHandle: str, AsyncTaskHandle: str}
-        app_config.type_encoders = encoders | dict(app_config.type_encoders or {})
+        app_config.type_encoders = ENCODERS | dict(app_config.type_encoders or {})
+        app_config.plugins.append(HandleSchemas())
         app_config.state[self.state_key] = queue
         app_config.lifespan.append(self._lifespan)
+        self._prefix = "/".join(["", *filter(None, app_config.path.split("/"))])
         if (path := self.dashboard_path) is not None:
             self._router = dashboard_router(
-                lambda: queue, path, auth=self._auth, guards=self._guards or None
+                lambda: queue,
+                path,
+                auth=self._auth,
+                guards=self._guards or None,
+                # Its forms carry tokens of their own; the host's would never come.
+                opt={"exclude_from_csrf": True},
             )
             app_config.route_handlers.append(self._router)
         return app_config
@@ -159,7 +166,7 @@ class OmniQPlugin(InitPlugin, CLIPlugin):
         """The dashboard's URL on `address`, with the token if that is what opens it."""
         if self._router is None:
             raise ConfigError("this app has no dashboard: OmniQPlugin was told dashboard=False")
-        return address.rstrip("/") + self._router.login_path()
+        return address.rstrip("/") + self._prefix + self._router.login_path()
 
     def close_streams(self) -> None:
         """End the dashboard's live pages, so that a server that stops need not wait for them.
