@@ -125,8 +125,6 @@ class OmniQPlugin(InitPlugin, CLIPlugin):
                 path,
                 auth=self._auth,
                 guards=self._guards or None,
-                # Its forms carry tokens of their own; the host's would never come.
-                opt={"exclude_from_csrf": True},
             )
             app_config.route_handlers.append(self._router)
         return app_config
