@@ -16,7 +16,7 @@ _LEVEL_OF = {
     EventType.ENQUEUED: 0,
     EventType.SCHEDULED: 0,
     EventType.EXECUTING: 0,
-    EventType.COMPLETE: 1,
+    EventType.COMPLETE: 0,
     EventType.CANCELLED: 1,
     EventType.WORKER_STARTED: 1,
     EventType.WORKER_STOPPED: 1,
@@ -33,9 +33,9 @@ _LEVEL_OF = {
 class EventGate:
     """Makes events of a high enough level and drops the others before they cost anything.
 
-    That a task was enqueued or started can be read from its own stamps, so those events are
-    kept at DEBUG only. `enqueued`, `executing` and `complete` say whether the most frequent
-    ones are kept.
+    The ordinary course of a task (enqueued, started, complete) can be read from its row, so
+    these events are kept at DEBUG only; INFO keeps what the row does not tell. `enqueued`,
+    `executing` and `complete` say whether the most frequent ones are kept.
     """
 
     __slots__ = ("_keep", "_level", "complete", "enqueued", "executing", "retention")

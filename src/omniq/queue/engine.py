@@ -107,7 +107,7 @@ class Engine:
         now = self.clock.now()
         ttl = plan.ttl if task.ttl is UNSET else _seconds(task.ttl, "ttl")
         args, kwargs = tuple(task.args), task.kwargs
-        payload = self.manager.encode_call(
+        payload = self.manager.plain_payload(args, kwargs, ref) or self.manager.encode_call(
             args, kwargs, Binding(self._namespace, queue, task.id, "args", ref.name), ref
         )
         body = TaskBody(

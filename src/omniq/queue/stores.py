@@ -17,7 +17,7 @@ from omniq.errors import StorageError
 from omniq.models.event import TaskEvent
 from omniq.models.filters import Batch, Claim, EventFilter, EventPage
 from omniq.models.row import ResultRow, TaskRow
-from omniq.models.units import Insert, Move, PutDoc, PutEvents, PutResult, Receipt, Unit
+from omniq.models.units import Move, PutEvents, PutResult, Receipt, Unit
 from omniq.storage.base import (
     AsyncStorage,
     BaseEventStorage,
@@ -131,9 +131,9 @@ class Stores:
         for unit in units:
             if isinstance(unit, Move) and kept_far and unit.result:
                 unit = msgspec.structs.replace(unit, result=None)
-            if self._far_events and isinstance(unit, Insert | Move | PutDoc) and unit.events:
+            if self._far_events and not isinstance(unit, PutResult) and unit.events:
                 events.extend(unit.events)
-                unit = msgspec.structs.replace(unit, events=())
+                unit = msgspec.structs.replace(unit, events=())  # its place in the receipt stays
             near.append(unit)
         return near, events
 

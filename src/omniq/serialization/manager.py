@@ -82,6 +82,18 @@ class SerializationManager:
             return Call(args, kwargs, func, True)
         raise _unknown_tag(tag, binding)
 
+    def plain_payload(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], ref: Ref
+    ) -> bytes | None:
+        """A call by name with plain values, or None: then `encode_call` is the way."""
+        if ref.travel != "name" or not ATOMS.issuperset(map(type, args)) or kwargs:
+            return None
+        try:
+            payload = _PLAIN + pack((args, kwargs))
+        except (OverflowError, UnicodeEncodeError):
+            return None
+        return payload if len(payload) <= self.limit else None
+
     def plain_call(self, payload: bytes) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """A call that needs no trust, or None: then `decode_call` with a binding is the way.
 
