@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,9 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def served(app: Any, port: int = 0) -> AsyncIterator[str]:
+async def served(
+    app: Any, port: int = 0, close: Callable[[], None] | None = None
+) -> AsyncIterator[str]:
     """The app under a real server in this loop; gives its address."""
     port = port or free_port()
     config = uvicorn.Config(app, port=port, log_level="error", lifespan="off")
@@ -76,6 +78,6 @@ async def served(app: Any, port: int = 0) -> AsyncIterator[str]:
                 await asyncio.sleep(0.01)
         yield f"http://127.0.0.1:{port}"
     finally:
-        app.close_streams()
+        (close or app.close_streams)()
         server.should_exit = True
         await running

@@ -20,6 +20,7 @@ function call(text) {
   const inside = found[2].replace(/^\s*'([^'"\\]*)'/, '"$1"')
   try {
     const [url, options = {}] = JSON.parse(`[${inside}]`)
+    if (typeof url !== 'string') return null
     const target = new URL(url, location.href)
     if (target.origin !== location.origin) return null
     return { method: found[1].toUpperCase(), url: target, options }
