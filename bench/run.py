@@ -55,18 +55,15 @@ def throughput(runs: int, tasks: int) -> None:
 
 
 def enqueue(runs: int, tasks: int) -> None:
-    floor, ours = interleaved(
+    floor, tight, ours = interleaved(
         runs,
         lambda folder: floors.commit_per_task(tasks, PRODUCERS, folder / "floor.db"),
+        lambda folder: floors.commit_in_one_hop(tasks, PRODUCERS, folder / "floor.db"),
         lambda folder: omniq_runs.enqueue(tasks, PRODUCERS, folder / "omniq.db"),
     )
-    show(
-        f"SQLite, enqueue from {PRODUCERS} producers against a commit per task",
-        tasks,
-        floor,
-        ours,
-        wanted="at least 5",
-    )
+    title = f"SQLite, enqueue from {PRODUCERS} producers against a commit per task"
+    show(title, tasks, floor, ours, wanted="at least 5")
+    show(f"{title} in one hop", tasks, tight, ours, wanted="for orientation")
 
 
 def claims(runs: int, tasks: int) -> None:
