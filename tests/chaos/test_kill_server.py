@@ -19,7 +19,8 @@ from tests.programs import ROOT, Server
 pytestmark = pytest.mark.asyncio
 APP = "example_apps.litestar_app.app:app"
 SIZES = ("small", "medium", "large")
-SHORT_LEASE = {"OMNIQ_LEASE": "2"}
+# A short lease, so that it takes seconds; every event, so that ends can be counted.
+SETTINGS = {"OMNIQ_LEASE": "2", "OMNIQ_EVENT_LEVEL": "DEBUG"}
 
 
 class Sender:
@@ -51,7 +52,7 @@ class Sender:
 async def test_every_accepted_upload_is_finished_once(tmp_path: Path) -> None:
     pictures = [_noise(tmp_path / f"{number}.jpg") for number in range(4)]
     async with AsyncOmniQ(base_dir=tmp_path / ".omniq", embedded=False) as queue:
-        with Server(APP, cwd=tmp_path, env=SHORT_LEASE, paths=[ROOT]) as server:
+        with Server(APP, cwd=tmp_path, env=SETTINGS, paths=[ROOT]) as server:
             sender = Sender(server.url, pictures)
             await _in_the_middle(queue)
             server.send(signal.SIGKILL)
@@ -61,7 +62,7 @@ async def test_every_accepted_upload_is_finished_once(tmp_path: Path) -> None:
         left = await queue.find(TaskFilter(statuses=(Status.RUNNING,)), limit=500)
         assert left.tasks, "it was killed while tasks ran"
 
-        with Server(APP, cwd=tmp_path, env=SHORT_LEASE, paths=[ROOT]) as server:
+        with Server(APP, cwd=tmp_path, env=SETTINGS, paths=[ROOT]) as server:
             for batch in accepted:
                 assert (await queue.get_result(batch["sheet"], timeout=90))["files"]
                 assert httpx.get(f"{server.url}/batches/{batch['id']}").json()["finished"]
