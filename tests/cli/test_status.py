@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sys
 from pathlib import Path
 
 import httpx
@@ -65,9 +66,17 @@ def test_a_failed_task_is_run_again() -> None:
 
 
 def test_a_task_that_does_not_exist() -> None:
+    failed_task()
     told = omniq("retry", "0198c0de-0000-7000-8000-000000000000")
     assert told.exit_code == 1
     assert told.output.startswith("Error: no task has the id '0198c0de-")
+
+
+def test_looking_makes_no_queue(here: Path) -> None:
+    told = omniq("status")
+    assert told.exit_code == 1
+    assert told.output.startswith(f"Error: no queue is kept in {here / '.omniq'}: go to your app's")
+    assert list(here.iterdir()) == []
 
 
 def test_memory_has_no_status(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +87,15 @@ def test_memory_has_no_status(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_version() -> None:
     assert omniq("version").output.startswith("OmniQ ")
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    for name in [name for name in sys.modules if name.startswith("omniq._demo")]:
+        monkeypatch.delitem(sys.modules, name)
+    told = omniq("demo", "--exit", "--port", "0")
+    assert told.exit_code == 1
+    assert told.output == "Error: this command needs PIL: pip install 'omniq-tasks[demo]'\n"
 
 
 def test_every_command_says_what_it_does() -> None:

@@ -12,6 +12,12 @@ import click
 from omniq.cli import ui
 from omniq.errors import OmniQError
 
+EXTRAS = dict.fromkeys(("litestar", "htpy", "datastar_py", "uvicorn"), "dashboard") | {
+    "PIL": "demo",
+    "rich": "demo",
+}
+"""What some commands import -> the extra that brings it."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -26,6 +32,14 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except OmniQError as error:
             raise click.ClickException(str(error)) from error
+        except ModuleNotFoundError as error:
+            extra = EXTRAS.get((error.name or "").partition(".")[0])
+            if extra is None:
+                raise
+            extra = "demo" if ctx.invoked_subcommand == "demo" else extra
+            raise click.ClickException(
+                f"this command needs {error.name}: pip install 'omniq-tasks[{extra}]'"
+            ) from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import importlib.util
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
@@ -29,9 +30,9 @@ PACKAGE = "omniq._demo"
 
 def run_demo(*, pictures: Path | None, base_dir: Path | None, port: int | None, leave: bool) -> int:
     """Serve, enqueue and show; gives the exit status: 1 if some task failed for good."""
-    base = base_dir or Path(".omniq")
-    bound = listen_on("127.0.0.1", port, default=8000)
+    base = base_dir or Path(os.environ.get("OMNIQ_BASE_DIR", ".omniq"))
     web, album_module, progress = (_part(name) for name in ("web", "album", "progress"))
+    bound = listen_on("127.0.0.1", port, default=8000)
     address = address_of(bound)
     app = web.create_app(base, announce=False)
     logging.getLogger("omniq").setLevel(logging.WARNING)  # the view shows what matters here
@@ -151,16 +152,9 @@ def _pictures_in(folder: Path) -> list[Path]:
 
 def _part(name: str) -> Any:
     """A module of the example app."""
-    try:
-        if PACKAGE not in sys.modules and importlib.util.find_spec(PACKAGE) is None:
-            _use_checkout()
-        return importlib.import_module(f"{PACKAGE}.{name}")
-    except ModuleNotFoundError as error:
-        if error.name is not None and error.name.startswith("omniq"):
-            raise
-        raise click.ClickException(
-            f"the demo needs {error.name}: pip install 'omniq-tasks[demo]'"
-        ) from error
+    if PACKAGE not in sys.modules and importlib.util.find_spec(PACKAGE) is None:
+        _use_checkout()
+    return importlib.import_module(f"{PACKAGE}.{name}")
 
 
 def _use_checkout() -> None:

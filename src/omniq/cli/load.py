@@ -40,9 +40,19 @@ def load(target: str, name: str | None = None) -> Host:
     return host
 
 
-def default_host() -> Host:
-    """The queue that the environment's settings describe, or the one in `.omniq/` here."""
-    return QueueHost(AsyncOmniQ(embedded=False))
+def default_host(*, must_exist: bool = False) -> Host:
+    """The queue that the environment's settings describe, or the one in `.omniq/` here.
+
+    `must_exist`: only looking at a queue should not make one.
+    """
+    queue = AsyncOmniQ(embedded=False)
+    place, base_dir = queue.config.task_queue or queue.config.storage, queue.config.base_dir
+    if must_exist and place.type == "sqlite" and place.url is None and not base_dir.is_dir():
+        raise ConfigError(
+            f"no queue is kept in {base_dir.resolve()}: go to your app's directory, set "
+            "OMNIQ_BASE_DIR or OMNIQ_STORAGE_URL, or name the app as module:attribute"
+        )
+    return QueueHost(queue)
 
 
 def _import(where: str) -> ModuleType:

@@ -52,4 +52,4 @@ async def _retry(host: Host, task_id: str) -> bool:
 
 
 def _host(target: str | None, name: str | None) -> Host:
-    return load(target, name) if target else default_host()
+    return load(target, name) if target else default_host(must_exist=True)
