@@ -52,6 +52,14 @@ async def test_a_payload_moved_to_another_task_is_refused(queue: AsyncOmniQ) -> 
         await queue.get_result(row.id, 10)
 
 
+async def test_a_result_over_the_limit_is_not_made_again(queue: AsyncOmniQ) -> None:
+    handle = await queue.enqueue(bytes, (2_000_000,))
+    with pytest.raises(TaskFailed, match="2000") as caught:
+        await handle.result(10)
+    assert caught.value.type == "omniq.errors.PayloadTooLarge"
+    assert caught.value.attempts == 1
+
+
 async def test_at_debug_the_start_and_the_enqueueing_are_events_too(queue: AsyncOmniQ) -> None:
     queue.engine.events.level = "DEBUG"
     handle = await queue.enqueue(plain, (1,))

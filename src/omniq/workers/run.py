@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Literal
 
-from omniq.errors import FunctionNotFound, Retry, SerializationError, Snooze
+from omniq.errors import FunctionNotFound, PayloadTooLarge, Retry, SerializationError, Snooze
 from omniq.models.outcome import Failed, Outcome, Snoozed, UnknownFunction
 from omniq.models.result import AttemptError
 from omniq.models.row import TaskRow
@@ -46,7 +46,7 @@ def failure(error: BaseException, run: Run) -> Outcome:
     text = describe(error, run.row)
     if isinstance(error, Retry):
         return Failed(text, again=True, delay=error.delay)
-    if isinstance(error, SerializationError):
+    if isinstance(error, SerializationError | PayloadTooLarge):
         return Failed(text, again=False)  # the same bytes would fail the same way
     return Failed(text)
 
