@@ -102,6 +102,9 @@ def test_a_queue_set_to_no_embedded_worker_is_external() -> None:
         ("uvicorn app:app --uds /tmp/socket", None),
         ("uvicorn app:app --port 0", None),
         ("python serve.py --port 8123", None),
+        ("python -X dev -W error -m uvicorn app:app -p 81", "http://127.0.0.1:81"),
+        ("/usr/bin/python3.11 /venv/bin/litestar run", "http://127.0.0.1:8000"),
+        ("python -m pytest tests/litestar", None),
     ],
 )
 def test_the_address_is_read_from_the_command(command: str, address: str | None) -> None:

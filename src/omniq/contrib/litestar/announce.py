@@ -31,8 +31,8 @@ def served_at(
     """
     argv = sys.orig_argv if argv is None else argv
     environ = os.environ if environ is None else environ
-    program = next((name for name in map(_name, argv) if name in SERVERS), None)
-    if program is None or any(word.startswith(("--uds", "--fd")) for word in argv):
+    program = _program(argv)
+    if program not in SERVERS or any(word.startswith(("--uds", "--fd")) for word in argv):
         return None
     prefix = SERVERS[program]
     host = _option(argv, "--host", "-H") or environ.get(f"{prefix}_HOST") or "127.0.0.1"
@@ -43,8 +43,16 @@ def served_at(
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _name(word: str) -> str:
-    path = Path(word)  # `python -m uvicorn` names the module's __main__.py in some versions
+def _program(argv: Sequence[str]) -> str:
+    """The script or module that Python was told to run."""
+    words = list(argv)
+    if words and Path(words[0]).name.startswith("python"):
+        del words[0]
+        while words and words[0].startswith("-") and words[0] != "-m":
+            del words[: 2 if words[0] in ("-W", "-X") else 1]
+        if words and words[0] == "-m":
+            del words[0]
+    path = Path(words[0]) if words else Path()
     return path.parent.name if path.name == "__main__.py" else path.stem
 
 
