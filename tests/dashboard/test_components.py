@@ -12,6 +12,7 @@ from omniq.dashboard.components.format import ago, count, duration, size
 from omniq.dashboard.components.timeline import spans, told
 from omniq.dashboard.components.value import MASK, block, masked, sounds_secret
 from omniq.dashboard.pages.about import readable
+from omniq.dashboard.pages.overview import lately
 from omniq.models import EventType, OmniQConfig, Status, TaskEvent, TaskRow
 
 
@@ -93,6 +94,30 @@ def test_a_life_is_drawn_from_stamps_alone() -> None:
     done = row(run_at=2000, started_at=2500, finished_at=4000, attempt=1)
     found = [(s.look, s.start, s.end) for s in spans(done, [], 9000)]
     assert found == [("planned", 1000, 2000), ("wait", 2000, 2500), ("ok", 2500, 4000)]
+
+
+def test_a_life_without_events_is_told_from_the_row() -> None:
+    done = row(run_at=1000, started_at=1000, finished_at=1000, attempt=1, epoch=1)
+    assert [e.type.value for e in told(done, [])] == ["enqueued", "executing", "complete"]
+    for status, last in (
+        (Status.FAILED, "dead"), (Status.CANCELLED, "cancelled"), (Status.EXPIRED, "expired"),
+    ):  # fmt: skip
+        ended = row(status=status, finished_at=2000)
+        assert [e.type.value for e in told(ended, [])] == ["enqueued", last]
+    assert [e.type.value for e in told(row(status=Status.READY), [])] == ["enqueued"]
+
+
+def test_the_latest_of_tasks_and_events_together() -> None:
+    rows = [
+        row(id=f"t{n}", created_at=n * 10, started_at=n * 10 + 1, finished_at=n * 10 + 2)
+        for n in range(10)
+    ]
+    bad = TaskEvent(task="other", at=95, type=EventType.DEAD)
+    found = lately(rows, [bad])
+    assert [(e.task, e.type.value) for e in found[:3]] == [
+        ("other", "dead"), ("t9", "complete"), ("t9", "executing"),
+    ]  # fmt: skip
+    assert len(found) == 12
 
 
 def test_a_life_with_a_retry() -> None:

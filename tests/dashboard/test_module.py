@@ -142,44 +142,44 @@ async def test_a_form_is_sent_with_its_fields(tab: Tab) -> None:
     assert page.url.endswith("/omniq/about")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "window.hit = 1",
-        "@get('/probe/tick'); window.hit = 1",
-        "@get('/probe/tick') || (window.hit = 1)",
-        "@get(`/probe/tick${window.hit = 1}`)",
-        "@get('/probe/tick', {a: (window.hit = 1)})",
-        "@get('https://evil.example/probe/tick')",
-        "@get('//evil.example/')",
-        "@get('javascript:window.hit=1')",
-        "@delete('/probe/tick')",
-        "@get()",
-        "",
-    ],
-)
-async def test_what_is_no_plain_call_is_not_run(tab: Tab, text: str) -> None:
+NO_CALLS = [
+    "window.hit = 1",
+    "@get('/probe/tick'); window.hit = 1",
+    "@get('/probe/tick') || (window.hit = 1)",
+    "@get(`/probe/tick${window.hit = 1}`)",
+    "@get('/probe/tick', {a: (window.hit = 1)})",
+    "@get('https://evil.example/probe/tick')",
+    "@get('//evil.example/')",
+    "@get('javascript:window.hit=1')",
+    "@delete('/probe/tick')",
+    "@get()",
+    "",
+]
+
+
+async def test_what_is_no_plain_call_is_not_run(tab: Tab) -> None:
     page = tab.page
-    await page.evaluate(
-        """text => {
-          const main = document.querySelector('main')
-          main.innerHTML = '<button>press</button><p id="t">kept</p>'
-          main.firstChild.setAttribute('data-init', text)
-          main.firstChild.setAttribute('data-on:click', text)
-          main.lastChild.setAttribute('data-text', text)
-          main.lastChild.setAttribute('data-show', text)
-        }""",
-        text,
-    )
-    await page.get_by_role("button", name="press").click()
-    await page.evaluate("new Promise(done => setTimeout(done, 50))")
-    assert await page.evaluate("window.hit") is None
-    assert [url for url in tab.asked if "/omniq/" not in url] == []
+    for text in NO_CALLS:
+        await page.evaluate(
+            """text => {
+              const main = document.querySelector('main')
+              main.innerHTML = '<button>press</button><p id="t">kept</p>'
+              main.firstChild.setAttribute('data-init', text)
+              main.firstChild.setAttribute('data-on:click', text)
+              main.lastChild.setAttribute('data-text', text)
+              main.lastChild.setAttribute('data-show', text)
+            }""",
+            text,
+        )
+        await page.get_by_role("button", name="press").click()
+        await page.evaluate("new Promise(done => setTimeout(done, 50))")
+        assert await page.evaluate("window.hit") is None, text
+        assert [url for url in tab.asked if "/omniq/" not in url] == [], text
+        await expect(page.locator("#t")).to_have_text("kept")
+        assert len(tab.wrong) == 2, text  # the start and the click, each refused aloud
+        assert all("no call the module makes" in one for one in tab.wrong), tab.wrong
+        tab.wrong.clear()
     assert seen == []
-    await expect(page.locator("#t")).to_have_text("kept")
-    assert tab.wrong
-    assert all("no call the module makes" in one for one in tab.wrong), tab.wrong
-    tab.wrong.clear()
 
 
 async def test_morphs_change_as_little_as_they_can(tab: Tab) -> None:

@@ -191,17 +191,18 @@ async def test_what_could_run_code_is_described_not_opened(
 async def test_workers_queues_and_events_tell_of_a_run(
     queue: AsyncOmniQ, browser: httpx.AsyncClient
 ) -> None:
-    task_id = await queue.enqueue(echo, ("x",))
-    await until(queue, task_id, Status.SUCCEEDED)
+    task_id = await queue.enqueue(fail, ("x",), queue="echoes")
+    await until(queue, task_id, Status.FAILED)
     worker = (await queue.workers())[0]
     text = (await browser.get("/workers")).text
     assert worker.id in text
     assert f"/ {worker.slots['async']}<" in text
     assert "echoes" in (await browser.get("/queues")).text
     events = (await browser.get(f"/events?task={task_id}")).text
-    assert "Completed" in events
-    assert "shop:echo" in events
-    none = (await browser.get(f"/events?task={task_id}&type=dead")).text
+    assert "Attempt 1 failed" in events
+    assert "Failed for good" in events
+    assert "shop:fail" in events
+    none = (await browser.get(f"/events?task={task_id}&type=cancelled")).text
     assert "No event" in none
 
 

@@ -58,6 +58,7 @@ _WORDS = {
     EventType.ACTION: "Done by hand",
 }
 
+_RANK = {EventType.ENQUEUED: 0, EventType.SCHEDULED: 0, EventType.EXECUTING: 1}
 _HAND = {"retry": "Retried", "cancel": "Cancelled", "delete": "Deleted"}
 _SAID_ELSEWHERE = ("action", "actor", "attempt", "run_at", "traceback")
 
@@ -71,22 +72,43 @@ class Span(Struct, frozen=True):
     end: Ms
 
 
+_END_OF = {
+    Status.SUCCEEDED: EventType.COMPLETE,
+    Status.FAILED: EventType.DEAD,
+    Status.CANCELLED: EventType.CANCELLED,
+    Status.EXPIRED: EventType.EXPIRED,
+}
+
+
 def told(row: TaskRow, events: Sequence[TaskEvent]) -> list[TaskEvent]:
-    """The events in order; the start, which is seldom kept, is told from the row's stamp."""
-    found = sorted(events, key=lambda one: (one.at, one.epoch, one.n))
-    kinds = {event.type for event in found}
+    """What happened to a task, in order.
 
-    def add(type: EventType, at: Ms, worker: str = "") -> None:
-        made = TaskEvent(task=row.id, at=at, type=type, worker=worker, data={})
-        place = next((i for i, e in enumerate(found) if e.at > at), len(found))
-        ends = [i for i, e in enumerate(found) if e.at == at and e.type in _ENDS]
-        found.insert(min(ends, default=place), made)
+    The ordinary course (enqueued, started, ended) is seldom kept as events: what is missing
+    of it is told from the row's stamps.
+    """
+    kinds = {event.type for event in events}
+    found = list(events)
 
-    if row.started_at is not None and EventType.EXECUTING not in kinds:
-        add(EventType.EXECUTING, row.started_at, row.owner or "")
-    if not kinds & {EventType.ENQUEUED, EventType.SCHEDULED}:
-        add(EventType.ENQUEUED, row.created_at)
-    return found
+    def add(type: EventType, at: Ms | None, epoch: int, worker: str | None = None) -> None:
+        if at is not None and type not in kinds:
+            found.append(
+                TaskEvent(
+                    task=row.id,
+                    epoch=epoch,
+                    at=at,
+                    type=type,
+                    queue=row.queue,
+                    name=row.name,
+                    worker=worker or "",
+                )
+            )
+
+    if EventType.SCHEDULED not in kinds:
+        add(EventType.ENQUEUED, row.created_at, 0)
+    add(EventType.EXECUTING, row.started_at, row.epoch, row.owner)
+    if row.status in _END_OF:
+        add(_END_OF[row.status], row.finished_at, row.epoch, row.owner)
+    return sorted(found, key=lambda one: (one.at, one.epoch, _RANK.get(one.type, 2), one.n))
 
 
 def spans(row: TaskRow, events: Sequence[TaskEvent], now: Ms) -> list[Span]:

@@ -71,7 +71,18 @@ async def regions(visit: Visit) -> Sequence[Renderable]:
             found,
             lambda: div("#events.scroll")[_table(visit, found.events)],
         ),
-        div("#pager")[pager(newest, older)],
+        div("#pager")[pager(newest, older), _level(visit)],
+    ]
+
+
+def _level(visit: Visit) -> Element | None:
+    """Why something may be missing here."""
+    level = visit.desk.config.events.level
+    if level == "DEBUG":
+        return None
+    return p(".quiet.note")[
+        f"Events are kept at level {level}: the ordinary course of a task (enqueued, started, "
+        "completed) stands on its own page, and here at level DEBUG."
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,15 +15,17 @@ from omniq.dashboard.components.bits import card, empty, first_task
 from omniq.dashboard.components.chart import Series, bars, curves, numbers
 from omniq.dashboard.components.format import ago, count, duration, now_ms, when
 from omniq.dashboard.components.icons import STATUS_HINT, STATUS_TEXT, icon, status_key
-from omniq.dashboard.components.timeline import event_icon, sentence, short, tone
+from omniq.dashboard.components.timeline import event_icon, sentence, short, told, tone
 from omniq.dashboard.pages.workers import lanes, named, state
 from omniq.dashboard.visit import Visit
 from omniq.models.event import TaskEvent
-from omniq.models.filters import EventFilter, QueueCount
+from omniq.models.filters import EventFilter, QueueCount, TaskFilter
+from omniq.models.row import TaskRow
 from omniq.models.status import Status
 from omniq.models.worker import MinuteMetric, WorkerCard, quantile
 
 MINUTES = 60
+LATELY = 12
 TILES = (Status.READY, Status.RUNNING, Status.SCHEDULED, Status.SUCCEEDED, Status.FAILED)
 RARE = tuple(status for status in Status if status not in TILES)
 """Told in a line of its own, and only while there are any."""
@@ -39,12 +41,13 @@ class MetricsViews(Controller):
 
 async def regions(visit: Visit) -> Sequence[Renderable]:
     reads = visit.reads
-    counts, metrics, workers, oldest, events = await asyncio.gather(
+    counts, metrics, workers, oldest, events, newest = await asyncio.gather(
         reads.counts(),
         reads.metrics(MINUTES),
         reads.workers(),
         reads.oldest_ready(),
-        reads.events(EventFilter(newest_first=True), limit=12),
+        reads.events(EventFilter(newest_first=True), limit=LATELY),
+        reads.find(TaskFilter(), limit=LATELY),
     )
     waits = now_ms() - max(oldest.run_at, oldest.created_at) if oldest else None
     return [
@@ -54,7 +57,7 @@ async def regions(visit: Visit) -> Sequence[Renderable]:
         div("#lower.columns")[
             failing(visit, metrics),
             workers_card(visit, workers),
-            recent(visit, events.events),
+            recent(visit, lately(newest.tasks, events.events)),
         ],
     ]
 
@@ -261,6 +264,17 @@ def workers_card(visit: Visit, workers: Sequence[WorkerCard]) -> Element:
     return card(
         "workers-now", "Workers", body, aside=a(href=visit.url("workers"))[f"All {len(workers)}"]
     )
+
+
+def lately(rows: Sequence[TaskRow], events: Sequence[TaskEvent]) -> list[TaskEvent]:
+    """What happened last: the events that are kept, and the ordinary course of the newest tasks."""
+    known: dict[str, list[TaskEvent]] = defaultdict(list)
+    for event in events:
+        known[event.task].append(event)
+    for row in rows:
+        known[row.id] = told(row, known[row.id])
+    found = [event for of_task in known.values() for event in of_task]
+    return sorted(found, key=lambda one: (one.at, one.task, one.epoch, one.n))[: -LATELY - 1 : -1]
 
 
 def recent(visit: Visit, events: Sequence[TaskEvent]) -> Element:
