@@ -1,1 +1,1 @@
-"""The pages. A new one is a file with a controller, and one line here."""
+"""The pages. A new one is a file with a controller, and an entry in `VIEWS` and `NAV` of app.py."""
