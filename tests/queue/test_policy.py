@@ -121,6 +121,7 @@ def test_errors_are_remembered_the_newest_last_and_only_so_many() -> None:
         blob = move.patch["error"]
     kept = policy.errors_of(row(error=blob))
     assert [e.type for e in kept] == [f"E{n}" for n in range(5, 15)]
+    assert {e.at for e in kept} == {NOW}
 
 
 @pytest.mark.parametrize("outcome", [Snoozed(3), Released(), UnknownFunction("?")])

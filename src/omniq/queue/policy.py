@@ -65,7 +65,7 @@ def _settle(row: TaskRow, body: TaskBody, outcome: Outcome, now: Ms, rules: Rule
     if isinstance(outcome, Failed):
         return _fail(row, body, outcome, now, rules)
     if isinstance(outcome, Cancelled):
-        return _cancelled(row, now, rules)
+        return cancelled(row, now, rules)
     if isinstance(outcome, Snoozed):
         return _give_back(row, now, rules, delay=round(outcome.delay * 1000))
     if isinstance(outcome, UnknownFunction):
@@ -96,7 +96,7 @@ def settle_chore(row: TaskRow, body: TaskBody, now: Ms, rules: Rules) -> Move:
         )
         return bury(row, error, now, rules)
     if row.cancel:
-        return _cancelled(row, now, rules)
+        return cancelled(row, now, rules)
     if row.losses > rules.max_losses:
         error = AttemptError(
             type="omniq.WorkerLost",
@@ -233,7 +233,7 @@ def _fail(row: TaskRow, body: TaskBody, outcome: Failed, now: Ms, rules: Rules) 
             "run_at": run_at,
             "expires_at": None,
             "fault": error.type,
-            "error": _remember(row, error),
+            "error": _remember(row, error, now),
         },
         events=rules.events.pick(
             _event(row, EventType.ERROR, now, rules, error=error.type, message=error.message),
@@ -260,7 +260,7 @@ def bury(row: TaskRow, error: AttemptError, now: Ms, rules: Rules) -> Move:
             "finished_at": now,
             "keep_until": now + rules.dead,
             "fault": error.type,
-            "error": _remember(row, error),
+            "error": _remember(row, error, now),
         },
         events=rules.events.pick(
             _event(row, EventType.ERROR, now, rules, error=error.type, message=error.message),
@@ -269,7 +269,8 @@ def bury(row: TaskRow, error: AttemptError, now: Ms, rules: Rules) -> Move:
     )
 
 
-def _cancelled(row: TaskRow, now: Ms, rules: Rules) -> Move:
+def cancelled(row: TaskRow, now: Ms, rules: Rules) -> Move:
+    """End a claimed row as cancelled."""
     return Move(
         id=row.id,
         expect=_RUNNING,
@@ -303,8 +304,8 @@ def _give_back(
     )
 
 
-def _remember(row: TaskRow, error: AttemptError) -> bytes:
-    return _encode([*errors_of(row)[1 - KEPT_ERRORS :], error])
+def _remember(row: TaskRow, error: AttemptError, now: Ms) -> bytes:
+    return _encode([*errors_of(row)[1 - KEPT_ERRORS :], msgspec.structs.replace(error, at=now)])
 
 
 def _fence(row: TaskRow) -> Fence:
