@@ -91,8 +91,11 @@ async def test_a_second_signal_leaves_at_once(tmp_path: Path, queue: AsyncOmniQ,
     assert info.row.attempt == 0, "and that cost it no attempt"
 
 
-async def test_after_the_grace_tasks_are_given_back(tmp_path: Path, queue: AsyncOmniQ) -> None:
-    task = await queue.enqueue("nap", (600,))
+@pytest.mark.parametrize("name", ["nap", "stuck"])
+async def test_after_the_grace_tasks_are_given_back(
+    tmp_path: Path, queue: AsyncOmniQ, name: str
+) -> None:
+    task = await queue.enqueue(name, (600,), worker="async" if name == "nap" else "thread")
     with Program([*CLI, "worker", "work:queue", "--grace", "0.1"], cwd=tmp_path) as worker:
         await started(tmp_path, queue)
         worker.send(signal.SIGINT)

@@ -95,6 +95,7 @@ async def test_litestar_run_keeps_one_worker_process(tmp_path: Path, queue: Asyn
         server.ends()
         wait_for_end(handle)
         os.close(handle)
+        assert "Fatal" not in server.output and "Traceback" not in server.output
     assert (tmp_path / f"closed.{ran_in}").exists(), "the worker drained and closed the app"
     assert await queue.workers() == []
 

@@ -109,5 +109,7 @@ def _running(workers: list[WorkerPool]) -> str:
 
 def _watch_stdin(stop: StopSignals) -> None:
     """The parent holds the other end and never writes: the end of input is the parent's end."""
-    sys.stdin.buffer.read()
+    # Past Python's own buffer: its lock, held by a waiting thread, would break the exit.
+    while os.read(sys.stdin.fileno(), 1):
+        pass
     stop.ask()
