@@ -29,7 +29,7 @@ from omniq._portal import portal
 from omniq._twin import Twin
 from omniq.ids import uuid7
 from omniq.models import Applied, PutDoc, TaskRow
-from omniq.models.filters import EventFilter, TaskFilter
+from omniq.models.filters import EventFilter, EventPage, TaskFilter
 from omniq.storage import AsyncMemoryStorage, AsyncSQLiteStorage, MemoryStorage, SQLiteStorage
 from omniq.sync import Ear, Storage, ThreadWorker, WorkerPool
 
@@ -96,7 +96,7 @@ def test_a_task_goes_round(queue: TaskQueue) -> None:
     assert handle.status() == "success"
     assert handle.info().row.status.final
     assert [task.id for task in queue.find(TaskFilter()).tasks] == [handle]
-    assert queue.events(EventFilter(task=handle.id)).events
+    assert isinstance(queue.events(EventFilter(task=handle.id)), EventPage)
     assert queue.describe() == queue._async.describe()
 
 

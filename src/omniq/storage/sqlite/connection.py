@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ import aiosqlite
 
 from omniq._exit import end_connections_at_exit
 from omniq.errors import OmniQError, StorageClosed, StorageError, StorageUnavailable
+from omniq.storage.sqlite.fork import hold
 
 T = TypeVar("T")
 
@@ -66,11 +68,12 @@ class Connection:
             )
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
-        connection, path = link.raw, self._path
+        path = self._path
 
         def job() -> None:
             try:
-                value = function(connection, *args)
+                with link.busy:
+                    value = function(link.raw, *args)
             except sqlite3.Error as error:
                 _tell(loop, answer.set_exception, answer, explain(error, path))
             except BaseException as error:
@@ -114,15 +117,34 @@ class _Link(aiosqlite.Connection):
     def __init__(
         self, connector: Callable[[], sqlite3.Connection], release: Callable[[], None]
     ) -> None:
-        super().__init__(connector, 64)
+        super().__init__(self._connect_first, 64)
+        self._connect_again = connector
         self._release = release
+        self._raw: sqlite3.Connection | None = None
         # aiosqlite's thread would keep a program alive that never closes its queue.
         self._thread.daemon = True
         self._pid = os.getpid()
+        self.busy = threading.RLock()
+        hold(self)
 
     @property
     def raw(self) -> sqlite3.Connection:
-        return self._conn
+        """The connection, made again if a fork has closed it. To be used within `busy`."""
+        if self._raw is None:
+            self._raw = self._connect_again()
+        return self._raw
+
+    def let_go(self) -> None:
+        """Close the connection, but not the thread."""
+        raw, self._raw = self._raw, None
+        with contextlib.suppress(sqlite3.Error):
+            self._release()
+            if raw is not None:
+                raw.close()
+
+    def _connect_first(self) -> sqlite3.Connection:
+        with self.busy:
+            return self.raw
 
     def submit(self, job: Callable[[], None]) -> None:
         # Past `_execute`: that answers through a loop which may be closed by then, and the
@@ -131,15 +153,11 @@ class _Link(aiosqlite.Connection):
 
     def end(self, then: Callable[[], None]) -> None:
         """Close in the thread, behind everything submitted before, and stop it."""
-        connection, self._connection = self._connection, None
-        release = self._release
-        self._running = False
+        self._connection, self._running = None, False
 
         def close() -> object:
-            with contextlib.suppress(sqlite3.Error):
-                release()
-                if connection is not None:
-                    connection.close()
+            with self.busy:
+                self.let_go()
             then()
             return aiosqlite.core._STOP_RUNNING_SENTINEL
 

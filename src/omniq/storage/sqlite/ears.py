@@ -13,6 +13,7 @@ from pathlib import Path
 
 from omniq.errors import OmniQError
 from omniq.storage.hub import Hub, HubEar
+from omniq.storage.sqlite.fork import hold
 
 FAST, SLOW = 0.003, 0.025
 """Seconds between two looks: while others write, and while they do not."""
@@ -63,11 +64,11 @@ class Watch:
     def __init__(self, path: Path, post: Post, others_wrote: Callable[[], Awaitable[bool]]) -> None:
         self._post = post
         self._others_wrote = others_wrote
-        self._connection = sqlite3.connect(
-            path, timeout=0, isolation_level=None, check_same_thread=False
-        )
-        self._finalizer = weakref.finalize(self, self._connection.close)
-        self._connection.execute("PRAGMA wal_autocheckpoint = 0")
+        self._path = path
+        self._closed = False
+        self.busy = threading.RLock()
+        self._connect()
+        hold(self)
         self._seen = self._look()
         self._commits = post.commits
         self._waiting = 0
@@ -78,7 +79,7 @@ class Watch:
     def enter(self) -> None:
         """Somebody begins to wait."""
         self._waiting += 1
-        if self._timer is None and self._finalizer.alive:
+        if self._timer is None and not self._closed:
             self._again(asyncio.get_running_loop(), 0)
 
     def leave(self) -> None:
@@ -92,7 +93,9 @@ class Watch:
         self._stop()
         if self._question is not None:
             self._question.cancel()
-        self._finalizer()
+        with self.busy:
+            self._closed = True
+            self._finalizer()
 
     def _stop(self) -> None:
         if self._timer is not None:
@@ -120,10 +123,27 @@ class Watch:
                 self._post.hub.alert()
 
     def _look(self) -> int:
-        try:
-            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
-        except sqlite3.Error:  # busy or broken: let who waits look for itself
-            return -1
+        with self.busy:
+            try:
+                if not self._finalizer.alive and not self._closed:
+                    self._connect()
+                return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+            except sqlite3.Error:  # busy or broken: let who waits look for itself
+                return -1
+
+    def _connect(self) -> None:
+        self._connection = sqlite3.connect(
+            self._path, timeout=0, isolation_level=None, check_same_thread=False
+        )
+        self._connection.execute("PRAGMA wal_autocheckpoint = 0")
+        self._finalizer = weakref.finalize(self, self._connection.close)
+        # At exit it would close the connection under the feet of a loop in another thread.
+        self._finalizer.atexit = False
+
+    def let_go(self) -> None:
+        """A fork comes: the next look is made by a new connection, to which all is news."""
+        self._seen = -1
+        self._finalizer()
 
 
 class WatchingEar(HubEar):
