@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextvars import Context
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
@@ -94,12 +95,14 @@ class AsyncOmniQ:
                 )
             self._forget()
         if self._opening is None or self._opening.get_loop() is not loop:
-            self._opening = loop.create_task(self._open(), name="omniq-open")
+            # Not in the context of whoever comes first: all tasks would inherit it.
+            self._opening = loop.create_task(self._open(), name="omniq-open", context=Context())
         await asyncio.shield(self._opening)
 
     async def close(self, grace: float | None = None) -> None:
         """Stop the embedded worker (`grace` seconds for what runs) and let go of the places."""
         unset_default(self)
+        await self._begun(self._opening)
         await self.stop_worker(grace)
         session, self._session = self._session, None
         if session is not None:
@@ -184,14 +187,16 @@ class AsyncOmniQ:
         await self._ready()
         if self._worker is None:
             if self._starting is None:
-                self._starting = asyncio.create_task(self._start_worker(), name="omniq-start")
+                self._starting = asyncio.get_running_loop().create_task(
+                    self._start_worker(), name="omniq-start", context=Context()
+                )
             await asyncio.shield(self._starting)
         assert self._worker is not None
         return self._worker
 
-    async def _work(self) -> None:
+    async def _work(self, session: Session) -> None:
         """Whoever enqueues or waits here also works here, unless told otherwise."""
-        if self.embedded and self._worker is None:
+        if self.embedded and self._worker is None and self._session is session:
             await self.start_worker()
 
     async def _start_worker(self) -> None:
@@ -204,9 +209,16 @@ class AsyncOmniQ:
 
     async def stop_worker(self, grace: float | None = None) -> None:
         """Stop the worker in this process, giving running tasks `grace` seconds."""
+        await self._begun(self._starting)
         worker, self._worker = self._worker, None
         if worker is not None:
             await worker.stop(grace)
+
+    @staticmethod
+    async def _begun(task: asyncio.Task[None] | None) -> None:
+        """Let an opening or a start come to its end, so that it can be undone."""
+        if task is not None and task.get_loop() is asyncio.get_running_loop():
+            await asyncio.wait([task])
 
     # -- enqueue -------------------------------------------------------------------------
 
@@ -266,7 +278,7 @@ class AsyncOmniQ:
             await session.announce([insert.row.queue])
         answer = await session.batcher.put(insert)
         if self.embedded and self._worker is None:
-            await self.start_worker()
+            await self._work(session)
         return self._handle(insert, answer)
 
     async def enqueue_many(self, tasks: Iterable[Task]) -> list[AsyncTaskHandle[Any]]:
@@ -275,7 +287,7 @@ class AsyncOmniQ:
         inserts = [session.engine.insert(checked(task)) for task in tasks]
         await session.announce(insert.row.queue for insert in inserts)
         answers = await session.batcher.put_many(inserts)
-        await self._work()
+        await self._work(session)
         return [self._handle(i, a) for i, a in zip(inserts, answers, strict=True)]
 
     def _handle(self, insert: Insert, answer: Answer) -> AsyncTaskHandle[Any]:
@@ -292,13 +304,17 @@ class AsyncOmniQ:
         TaskNotFound, ResultExpired, or ResultTimeout while it goes on.
         """
         session = await self._ready()
-        await self._work()
+        await self._work(session)
         id = str.__str__(id)
         return value_of(session.engine, id, await self._wait(session, id, timeout))
 
     async def _wait(self, session: Session, id: str, timeout: float | None) -> Ended | None:
         if timeout is None:
             return await session.waiter.wait_for(id)
+        if timeout <= 0:  # no time to be woken, but what has ended can be read
+            row = await self._row(session, id)
+            if row.status.final:
+                return Ended(row, (await session.stores.read_results([row])).get(id))
         try:
             async with asyncio.timeout(timeout):
                 return await session.waiter.wait_for(id)
@@ -309,16 +325,22 @@ class AsyncOmniQ:
     async def results(self, ids: Iterable[str]) -> AsyncIterator[TaskResult]:
         """Results in the order in which the tasks end; failures are told, not raised."""
         session = await self._ready()
-        await self._work()
-        waits = [self._named(session, str.__str__(id)) for id in dict.fromkeys(ids)]
-        for next_one in asyncio.as_completed(waits):
-            id, ended = await next_one
-            if ended is None:
-                raise not_found(id)
-            yield session.engine.result(ended.row, ended.result)
-
-    async def _named(self, session: Session, id: str) -> tuple[str, Ended | None]:
-        return id, await session.waiter.wait_for(id)
+        await self._work(session)
+        ids = [ids] if isinstance(ids, str) else ids
+        waits = {session.waiter.wait_for(id): id for id in map(str.__str__, dict.fromkeys(ids))}
+        ended_first: asyncio.Queue[asyncio.Future[Ended | None]] = asyncio.Queue()
+        for wait in waits:
+            wait.add_done_callback(ended_first.put_nowait)
+        try:
+            for _ in range(len(waits)):
+                wait = await ended_first.get()
+                ended = wait.result()
+                if ended is None:
+                    raise not_found(waits[wait])
+                yield session.engine.result(ended.row, ended.result)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     async def result(self, id: str) -> TaskResult:
         """How a task stands now; does not wait. Raises TaskNotFound."""
@@ -411,7 +433,7 @@ class AsyncOmniQ:
         if answer.applied is not Applied.APPLIED:
             return False
         self._tell(session, row, "retry", actor)
-        await self._work()
+        await self._work(session)
         return True
 
     async def delete(self, id: str, *, actor: str = "") -> bool:

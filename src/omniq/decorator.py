@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from omniq.errors import NotStarted
 from omniq.handle import AsyncTaskHandle
 from omniq.models.task import Seconds, Task, WorkerKind
+from omniq.queue.checks import tag_names
 from omniq.queue.options import TaskOptions, exception_names
 from omniq.serialization import FUNCTIONS
 
@@ -121,8 +122,8 @@ def _make(func: Callable[..., Any], name: str | None, given: dict[str, Any]) -> 
     for option in ("retry_on", "never_retry"):
         if option in given:
             given[option] = exception_names(given[option], option=option)
-    if isinstance(given.get("tags", UNSET), Iterable):
-        given["tags"] = tuple(given["tags"])
+    if given.get("tags", UNSET) is not UNSET:
+        given["tags"] = tag_names(given["tags"])
     options = TaskOptions.checked(given)
     named = FUNCTIONS.register(func, name, options)
     made: TaskFunction[Any, Any, Any] = TaskFunction(func, options, named)

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+_CENTURY = 3.2e9
+
+
 class OmniQError(Exception):
     """The root: `except OmniQError` catches everything the library raises on purpose."""
 
@@ -193,6 +196,8 @@ class Retry(TaskSignal):
     """Try again, even where the retry rules would not. `delay` in seconds; None: by the rules."""
 
     def __init__(self, message: str = "retry asked by the task", *, delay: float | None = None):
+        if delay is not None and not 0 <= delay < _CENTURY:
+            raise ValueError(f"Retry(delay={delay}): seconds, not negative nor over a century")
         self.delay = delay
         super().__init__(message)
 
@@ -201,8 +206,8 @@ class Snooze(TaskSignal):
     """Run again later without counting this attempt. `delay` in seconds."""
 
     def __init__(self, delay: float) -> None:
-        if delay < 0:
-            raise ValueError(f"Snooze(delay={delay}): a delay cannot be negative")
+        if not 0 <= delay < _CENTURY:  # also refuses NaN
+            raise ValueError(f"Snooze(delay={delay}): seconds, not negative nor over a century")
         self.delay = delay
         super().__init__(f"snoozed for {delay} s")
 

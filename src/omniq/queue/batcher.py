@@ -101,6 +101,8 @@ class Batcher:
             self._drain = None
             _fail(self._line, asyncio.CancelledError())
             self._line.clear()
+            while self._room:  # nobody goes on taking from the line: those behind it leave too
+                self._room.popleft().cancel()
 
     def _take(self) -> list[tuple[Unit, asyncio.Future[Answer] | None]]:
         batch: list[tuple[Unit, asyncio.Future[Answer] | None]] = []

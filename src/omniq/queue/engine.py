@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -16,24 +16,22 @@ from msgspec import UNSET, Struct, UnsetType
 from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.errors import InvalidTask, UnknownOption
 from omniq.events.gate import EventGate
-from omniq.ids import check_name, is_task_id
 from omniq.models.config import OmniQConfig
 from omniq.models.event import TaskEvent
 from omniq.models.info import Shown, TaskInfo
 from omniq.models.outcome import Outcome
 from omniq.models.result import TaskResult
-from omniq.models.row import Dep, Ms, ResultRow, TaskRow, Unique
+from omniq.models.row import Ms, ResultRow, TaskRow
 from omniq.models.status import EventType, Status
 from omniq.models.task import (
     EnqueueOptions,
     RetryPolicy,
-    Seconds,
     Task,
     TaskBody,
     WorkerKind,
 )
 from omniq.models.units import Insert, Move
-from omniq.queue import policy
+from omniq.queue import checks, policy
 from omniq.queue.options import TaskOptions
 from omniq.serialization import FUNCTIONS, Binding, FunctionRegistry, Ref, SerializationManager
 
@@ -42,7 +40,6 @@ _decode = msgspec.msgpack.decode
 _BODY = msgspec.msgpack.Decoder(TaskBody)
 _NO_OPTIONS = TaskOptions()
 _READY = Status.READY
-_MAX_PRIORITY = 32_767
 
 
 class Loaded(Struct, frozen=True, gc=False):
@@ -105,42 +102,42 @@ class Engine:
             plan = self._plans[ref.name] = self._plan(ref)
         queue = plan.queue if task.queue is UNSET else self._name(task.queue)
         now = self.clock.now()
-        ttl = plan.ttl if task.ttl is UNSET else _seconds(task.ttl, "ttl")
+        ttl = plan.ttl if task.ttl is UNSET else checks.seconds(task.ttl, "ttl")
         args, kwargs = tuple(task.args), task.kwargs
         payload = self.manager.plain_payload(args, kwargs, ref) or self.manager.encode_call(
             args, kwargs, Binding(self._namespace, queue, task.id, "args", ref.name), ref
         )
         body = TaskBody(
             payload,
-            plan.timeout if task.timeout is UNSET else _timeout(task.timeout),
+            plan.timeout if task.timeout is UNSET else checks.timeout(task.timeout),
             plan.retry if task.retries is UNSET else self._retry(task.retries, plan.retry),
             (
                 plan.result_ttl
                 if task.result_ttl is UNSET
-                else _seconds(task.result_ttl, "result_ttl")
+                else checks.seconds(task.result_ttl, "result_ttl")
             ),
-            task.metadata,
+            checks.plain_metadata(task.metadata),
         )
         plain = task.delay is None and task.run_at is None
         row = TaskRow(
-            id=task.id,
+            id=str.__str__(task.id),
             queue=queue,
-            lane=plan.lane if task.worker is UNSET else task.worker,
+            lane=plan.lane if task.worker is UNSET else checks.lane_kind(task.worker),
             name=ref.name,
             status=_READY,
-            priority=plan.priority if task.priority is UNSET else _priority(task.priority),
-            run_at=now if plain else _run_at(task, now),
+            priority=plan.priority if task.priority is UNSET else checks.priority(task.priority),
+            run_at=now if plain else checks.run_at(task, now),
             created_at=now,
             expires_at=None if ttl is None else now + round(ttl * 1000),
-            unique=None if task.unique is None else _unique(task.unique),
-            tags=plan.tags if isinstance(task.tags, UnsetType) else tuple(task.tags),
+            unique=checks.unique_key(task.unique),
+            tags=plan.tags if isinstance(task.tags, UnsetType) else checks.tag_names(task.tags),
             reply=self.client,
             body=_encode(body),
             preview=self.manager.preview(args, kwargs),
         )
         return Insert(
             row,
-            _deps(task.depends_on) if task.depends_on else (),
+            checks.parents(task.depends_on) if task.depends_on else (),
             (self._enqueued(row, now),) if self.events.enqueued else (),
         )
 
@@ -148,18 +145,19 @@ class Engine:
         """What a function's tasks get that say nothing themselves."""
         own = ref.options if isinstance(ref.options, TaskOptions) else _NO_OPTIONS
         defaults, lane = self.config.tasks, self.config.worker.default
+        retry = own.retry_policy(self.rules.retry)
         if own.worker is not UNSET:
-            lane = own.worker
+            lane = checks.lane_kind(own.worker)
         return Plan(
             ref=ref,
             queue=self._name(_first(own.queue, defaults.queue)),
             lane=lane or ("async" if is_async(ref.func) else "thread"),
-            priority=_priority(_first(own.priority, defaults.priority)),
-            ttl=_seconds(_first(own.ttl, defaults.ttl), "ttl"),
-            timeout=_timeout(_first(own.timeout, defaults.timeout)),
-            result_ttl=_seconds(_first(own.result_ttl, defaults.result_ttl), "result_ttl"),
-            retry=own.retry_policy(self.rules.retry),
-            tags=_first(own.tags, ()),
+            priority=checks.priority(_first(own.priority, defaults.priority)),
+            ttl=checks.seconds(_first(own.ttl, defaults.ttl), "ttl"),
+            timeout=checks.timeout(_first(own.timeout, defaults.timeout)),
+            result_ttl=checks.seconds(_first(own.result_ttl, defaults.result_ttl), "result_ttl"),
+            retry=None if retry is None else checks.sound_policy(retry),
+            tags=checks.tag_names(_first(own.tags, ())),
         )
 
     def _enqueued(self, row: TaskRow, now: Ms) -> TaskEvent:
@@ -172,18 +170,17 @@ class Engine:
             keep_until=now + self.events.retention,
         )
 
-    def _name(self, queue: str) -> str:
-        if queue not in self._names:
-            check_name(queue)
+    def _name(self, queue: Any) -> str:
+        if not isinstance(queue, str) or queue not in self._names:
+            queue = checks.queue_name(queue)
             self._names.add(queue)
-        return queue
+        return str.__str__(queue)
 
     def _retry(self, retries: int | RetryPolicy, own: RetryPolicy | None) -> RetryPolicy:
         if isinstance(retries, RetryPolicy):
-            return retries
-        if retries < 0:
-            raise InvalidTask(f"retries={retries}: write 0 for no retry, or more")
-        return msgspec.structs.replace(own or self.rules.retry, retries=retries)
+            return checks.sound_policy(retries)
+        base = own or self.rules.retry
+        return msgspec.structs.replace(base, retries=checks.retries(retries))
 
     # -- from a row to its call, and back ------------------------------------------------
 
@@ -273,60 +270,6 @@ def _first(own: Any, default: Any) -> Any:
     return default if own is UNSET else own
 
 
-def _seconds(value: Seconds | UnsetType | None, what: str) -> float | None:
-    if value is None or isinstance(value, UnsetType):
-        return None
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise InvalidTask(f"{what}={value!r}: give seconds or a timedelta")
-    if not 0 <= seconds < 3.2e9:  # also refuses NaN
-        raise InvalidTask(f"{what}={value!r}: it cannot be negative or further than a century")
-    return float(seconds)
-
-
-def _timeout(value: Seconds | UnsetType | None) -> float | None:
-    timeout = _seconds(value, "timeout")
-    if timeout == 0:
-        raise InvalidTask("timeout=0: a task needs some time; leave it out for no limit")
-    return timeout
-
-
-def _run_at(task: Task, now: Ms) -> Ms:
-    if task.run_at is None:
-        return now + round((_seconds(task.delay, "delay") or 0) * 1000)
-    if task.delay is not None:
-        raise InvalidTask("a task takes delay= or run_at=, not both")
-    if task.run_at.tzinfo is None:
-        raise InvalidTask(
-            f"run_at={task.run_at!r} has no time zone: write datetime(..., tzinfo=UTC), "
-            "or use delay= in seconds"
-        )
-    return round(task.run_at.timestamp() * 1000)
-
-
-def _priority(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _MAX_PRIORITY:
-        raise InvalidTask(
-            f"priority={value!r}: an integer from -{_MAX_PRIORITY} to {_MAX_PRIORITY}, "
-            "larger runs sooner"
-        )
-    return value
-
-
-def _unique(value: str | Unique | None) -> Unique | None:
-    if value is None or isinstance(value, Unique):
-        return value
-    if not value:
-        raise InvalidTask("unique='' is no key: give the text that may exist only once")
-    return Unique(value)
-
-
-def _deps(wanted: Any) -> tuple[Dep, ...]:
-    if isinstance(wanted, str | Dep):
-        wanted = (wanted,)
-    return tuple(dep if isinstance(dep, Dep) else Dep(str(dep)) for dep in wanted)
-
-
 def _datetime(ms: Ms | None) -> datetime | None:
     return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC)
 
@@ -346,7 +289,7 @@ def task_from(
         )
     try:
         task = Task(func=func, args=tuple(args), kwargs=kwargs or {}, **options)
-        return checked(task) if "id" in options else task
+        return checked(task) if kwargs or "id" in options else task
     except TypeError:
         for name in options:
             if name not in EnqueueOptions.__annotations__:
@@ -358,8 +301,5 @@ def task_from(
 
 def checked(task: Task) -> Task:
     """A task whose id may have been chosen by hand: ids are uuid7 everywhere."""
-    if not is_task_id(task.id):
-        raise InvalidTask(
-            f"id {task.id!r} is not a uuid7: leave it out, or make one with omniq.ids.uuid7()"
-        )
+    checks.sound_task(task)
     return task

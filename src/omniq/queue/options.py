@@ -43,7 +43,7 @@ class TaskOptions(Struct, frozen=True, kw_only=True):
         if not isinstance(self.retries, UnsetType):
             changes["retries"] = self.retries
         if not isinstance(self.retry_delay, UnsetType):
-            changes["delay"] = float(self.retry_delay)
+            changes["delay"] = self.retry_delay
         if self.retry_on:
             changes["only"] = self.retry_on
         if self.never_retry:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -57,8 +58,16 @@ class Stores:
         return places
 
     async def open(self) -> None:
-        for place in self.places:
-            await place.open()
+        opened: list[BaseTaskQueue | BaseResultStorage | BaseEventStorage] = []
+        try:
+            for place in self.places:
+                opened.append(place)
+                await place.open()
+        except BaseException:
+            for place in reversed(opened):
+                with suppress(StorageError):
+                    await place.close()
+            raise
 
     async def close(self) -> None:
         for place in reversed(self.places):

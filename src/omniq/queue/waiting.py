@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from omniq.errors import StorageError
+from omniq.errors import StorageClosed, StorageError
 from omniq.models.row import ResultRow, TaskRow
 from omniq.models.status import Status
 from omniq.models.units import Move
@@ -68,17 +68,35 @@ class Waiter:
             await asyncio.wait([loop])
         for futures in self._open.values():
             for future in futures:
-                future.cancel()
+                if not future.done():
+                    future.set_exception(StorageClosed("the queue was closed during this wait"))
+                    future.exception()  # whoever gave up need not have seen it
         self._open.clear()
 
     async def _run(self) -> None:
+        while True:
+            try:
+                await self._serve()
+            except StorageError as error:
+                log.warning("waiting for results failed, tried again in %.0f s: %s", POLL, error)
+                await asyncio.sleep(POLL)
+            except Exception as error:
+                log.exception("the waiter stumbled: this is a bug in OmniQ")
+                for futures in self._open.values():
+                    for future in futures:
+                        if not future.done():
+                            future.set_exception(error)
+                            future.exception()
+                self._open.clear()
+
+    async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             if not self._open:
                 self._fresh.clear()
                 await self._fresh.wait()
             async with self._stores.tasks.listen({self._inbox}) as ear:
-                listening = asyncio.create_task(self._listen(ear))
+                listening = asyncio.create_task(self._listen(ear), name="omniq-waiter-ear")
                 try:
                     next_poll = loop.time() + POLL
                     while self._open:

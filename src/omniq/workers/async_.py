@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import time
 from typing import Any, ClassVar
 
 from omniq.models.outcome import Cancelled, Outcome, Released, Succeeded
 from omniq.models.task import WorkerKind
 from omniq.queue.engine import Loaded
-from omniq.workers.base import Lane
+from omniq.workers.base import Codec, Lane
 from omniq.workers.context import enter
 from omniq.workers.crew import Crew
 from omniq.workers.run import Reason, Run, failure, timed_out
@@ -21,7 +22,11 @@ class AsyncLane(Lane):
 
     kind: ClassVar[WorkerKind] = "async"
 
-    _crew: Crew | None = None
+    def __init__(self, slots: int, codec: Codec) -> None:
+        super().__init__(slots, codec)
+        self._crew: Crew | None = None
+        self._abandoned: set[Run] = set()
+        """Runs that were settled while their thread goes on."""
 
     def submit(self, run: Run) -> None:
         self.busy += 1
@@ -30,7 +35,10 @@ class AsyncLane(Lane):
     def interrupt(self, run: Run, reason: Reason) -> None:
         run.interrupted = run.interrupted or reason
         run.context.cancelled = True
-        run.handle.cancel()
+        if (
+            run.started
+        ):  # else it looks by itself: a task cancelled before its first step never runs
+            run.handle.cancel()
 
     async def close(self) -> None:
         if self._crew is not None:
@@ -40,35 +48,46 @@ class AsyncLane(Lane):
     async def _run(self, run: Run) -> None:
         run.started = time.monotonic()
         row, body = run.row, run.body
+        outcome: Outcome
         try:
+            if run.interrupted:
+                raise asyncio.CancelledError
             enter(run.context)
             call = self.codec.load(row, body.payload)
             if call.is_async and body.timeout is None:
-                value = await call.func(*call.args, **call.kwargs)
+                value = await self._call_here(call)
             else:
-                value = await self._bounded(call, body.timeout)
-            outcome: Outcome = Succeeded(self.codec.dump(row, value))
+                value = await self._bounded(run, call, body.timeout)
+            outcome = Succeeded(self.codec.dump(row, value))
         except _Overdue:
             outcome = timed_out(run)
         except asyncio.CancelledError as error:
             outcome = _interrupted(run, error)
         except BaseException as error:  # SystemExit of a task must not end its worker
             outcome = failure(error, run)
-        self.busy -= 1
+        if run not in self._abandoned:
+            self.busy -= 1
         self._done(run, outcome)
 
-    async def _bounded(self, call: Loaded, timeout: float | None) -> Any:
+    async def _bounded(self, run: Run, call: Loaded, timeout: float | None) -> Any:
         try:
             async with asyncio.timeout(timeout) as limit:
-                return await self._call(call)
+                if call.is_async:
+                    return await self._call_here(call)
+                value = await self._call_there(run, call)
+                return await value if inspect.iscoroutine(value) else value
         except TimeoutError:
             if limit.expired():
                 raise _Overdue from None
             raise
 
-    async def _call(self, call: Loaded) -> Any:
-        if call.is_async:
-            return await call.func(*call.args, **call.kwargs)
+    async def _call_here(self, call: Loaded) -> Any:
+        # A plain function may stand around a coroutine function and give a value itself.
+        value = call.func(*call.args, **call.kwargs)
+        return await value if inspect.isawaitable(value) else value
+
+    async def _call_there(self, run: Run, call: Loaded) -> Any:
+        """In a thread. One that is given up keeps its slot until it ends."""
         if self._crew is None:
             self._crew = Crew(self.slots, name="omniq-async-lane")
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -83,8 +102,12 @@ class AsyncLane(Lane):
         def tell(answer: tuple[Any, BaseException | None]) -> None:
             value, error = answer
             if future.done():
-                return
-            if error is None:
+                if inspect.iscoroutine(value):
+                    value.close()
+                self._abandoned.discard(run)
+                self.busy -= 1
+                self._done(run, Released())
+            elif error is None:
                 future.set_result(value)
             elif isinstance(error, StopIteration):  # a future refuses to carry one
                 future.set_exception(RuntimeError(f"the task raised StopIteration: {error}"))
@@ -92,7 +115,11 @@ class AsyncLane(Lane):
                 future.set_exception(error)
 
         self._crew.submit(work, tell)
-        return await future
+        try:
+            return await future
+        finally:
+            if future.cancelled():
+                self._abandoned.add(run)
 
 
 class _Overdue(BaseException):

@@ -8,12 +8,15 @@ daemons: one that never ends must not keep the process.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
+
+log = logging.getLogger("omniq.worker")
 
 Work = Callable[[], Any]
 Tell = Callable[[Any], None]
@@ -73,4 +76,7 @@ class Crew:
             self._signalled = False
         self._pending -= len(told)
         for tell, value in told:
-            tell(value)
+            try:
+                tell(value)
+            except Exception:  # or those behind it would never be told
+                log.exception("a run's end was not taken in: this is a bug in OmniQ")

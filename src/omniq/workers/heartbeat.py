@@ -22,8 +22,9 @@ log = logging.getLogger("omniq.worker")
 class Heartbeat:
     """Extends the lease of `owner` every third of it.
 
-    `held()` lists what runs, `heard(answer)` is told what the store knows better and
+    `held()` lists what runs, `heard(held, answer)` is told what the store knows better and
     `overdue()` that the lease may have run out; all three are called in the beat's thread.
+    It ends with the loop it is made on: nobody is left there who could end a task.
     """
 
     def __init__(
@@ -33,12 +34,13 @@ class Heartbeat:
         *,
         lease: float,
         held: Callable[[], Sequence[HeldTask]],
-        heard: Callable[[Held], None],
+        heard: Callable[[Sequence[HeldTask], Held], None],
         overdue: Callable[[], None],
     ) -> None:
         self._twin, self._owner, self._lease = stores.twin(), owner, lease
         self._held, self._heard, self._overdue = held, heard, overdue
         self._good_until = time.monotonic() + lease
+        self._loop = asyncio.get_running_loop()
         self._asked = threading.Event()
         self._stopped = False
         self._thread: threading.Thread | None = None
@@ -63,25 +65,32 @@ class Heartbeat:
         if self._thread is not None:
             self._thread.join(timeout=1.0)
 
+    @property
+    def _over(self) -> bool:
+        return self._stopped or self._loop.is_closed()
+
     def _serve(self) -> None:
         self._asked.wait(self._lease / 3)
-        if not self._stopped:
+        if not self._over:
             with asyncio.Runner() as runner:
                 runner.run(self._beats())
 
     async def _beats(self) -> None:
         opened = False
         try:
-            while not self._stopped:
+            while True:
                 self._asked.clear()
+                if self._over:  # looked at after the clearing, or a stop could be missed
+                    break
                 asked_at = time.monotonic()
                 try:
                     if not opened:
                         await self._twin.open()
                         opened = True
+                    held = self._held()
                     async with asyncio.timeout(self._lease / 2):
                         answer = await self._twin.tasks.extend(
-                            self._owner, round(self._lease * 1000), self._held()
+                            self._owner, round(self._lease * 1000), held
                         )
                 except Exception as error:
                     log.warning("heartbeat failed, tried again soon: %s", error)
@@ -91,7 +100,7 @@ class Heartbeat:
                     continue
                 self.renewed(asked_at)
                 if answer.lost or answer.cancelled or answer.unknown:
-                    self._heard(answer)
+                    self._heard(held, answer)
                 self._asked.wait(self._lease / 3)
         finally:
             if opened:

@@ -26,12 +26,15 @@ from omniq.workers.base import Lane
 from omniq.workers.heartbeat import Heartbeat
 from omniq.workers.pump import Pump
 from omniq.workers.queues import QueueNames
+from omniq.workers.run import Reason
 
 log = logging.getLogger("omniq.worker")
 
 CARD = "worker"
 CARD_EVERY = 2.0
 """Seconds between two cards; what a dashboard shows of a worker is at most so old."""
+PAGE = 1000
+"""How many docs a place gives at once."""
 _encode = msgspec.msgpack.encode
 _CARD = msgspec.msgpack.Decoder(WorkerCard)
 
@@ -65,6 +68,7 @@ class Pool:
         self._settled, self._limit = settled, limit
         self._tasks: list[asyncio.Task[None]] = []
         self._doubtful: dict[str, str] = {}
+        self._giving: asyncio.Task[None] | None = None
         self._started_at = 0
         self._pump: Pump | None = None
         self._beat: Heartbeat | None = None
@@ -83,7 +87,7 @@ class Pool:
             self.id,
             lease=self._lease,
             held=self._held,
-            heard=lambda held: _tell(loop, self._heard, held),
+            heard=lambda held, answer: _tell(loop, self._heard, held, answer),
             overdue=lambda: _tell(loop, self._overdue),
         )
         self._pump = pump = Pump(
@@ -107,7 +111,12 @@ class Pool:
             asyncio.create_task(self._listen(listening), name="omniq-worker-ear"),
             asyncio.create_task(self._cards(), name="omniq-worker-cards"),
         ]
-        await listening.wait()
+        try:
+            await listening.wait()
+        except BaseException:
+            for task in self._tasks:
+                task.cancel()
+            raise
         self._tasks.append(asyncio.create_task(pump.run(), name="omniq-pump"))
         self._beat.start()
         log.info("worker %s started: %s", self.id, self.describe())
@@ -139,12 +148,15 @@ class Pool:
             async with asyncio.timeout(10.0):
                 await asyncio.wait(self._tasks)
                 await pump.flush()
+                await _end(beat, grace)  # or it could renew what is given up here
                 await self._stores.apply(self._farewell())
-                await self._stores.tasks.extend(self.id, 0, ())
+                # What a claim took whose answer never came is still ours: back in line too.
+                await pump.give_back((await self._stores.tasks.extend(self.id, 0, ())).unknown)
+                await pump.flush()
         for task in self._tasks:
             task.cancel()
         self._tasks, self._pump, self._beat = [], None, None
-        await asyncio.to_thread(beat.stop) if grace else beat.stop()
+        await _end(beat, grace)
         for lane in set(self._lanes.values()):
             await lane.close()
         log.info("worker %s stopped", self.id)
@@ -163,6 +175,15 @@ class Pool:
     # -- listening -----------------------------------------------------------------------
 
     async def _listen(self, listening: asyncio.Event) -> None:
+        while True:
+            try:
+                await self._hear(listening)
+            except StorageError as error:
+                log.warning("listening failed, tried again in 1 s: %s", error)
+                listening.set()  # until then the pump looks by itself
+                await asyncio.sleep(1.0)
+
+    async def _hear(self, listening: asyncio.Event) -> None:
         assert self._pump is not None and self._beat is not None
         mine, names = f"owner:{self.id}", f"docs:{queues.KIND}"
         async with self._stores.tasks.listen({mine, names, "docs:pause"}) as ear:
@@ -170,10 +191,7 @@ class Pool:
             heard = {names}
             while True:
                 if names in heard:
-                    try:
-                        await self._learn()
-                    except StorageError as error:
-                        log.warning("reading the queues' names failed: %s", error)
+                    await self._learn()
                 for name in set(self._names.names) - known:
                     known.add(name)
                     ear.add(f"queue:{name}")
@@ -186,41 +204,64 @@ class Pool:
     async def _learn(self) -> None:
         if self._names.all:
             docs = await self._stores.tasks.get_docs(queues.KIND)
-            self._names.learn([doc.key for doc in docs])
+            names = [doc.key for doc in docs]
+            while len(docs) >= PAGE:
+                docs = await self._stores.tasks.get_docs(queues.KIND, after=names[-1])
+                names += [doc.key for doc in docs]
+            self._names.learn(names)
 
     # -- the lease -----------------------------------------------------------------------
 
     def _held(self) -> list[HeldTask]:
         """In the heartbeat's thread."""
-        assert self._pump is not None
+        pump = self._pump
+        if pump is None:
+            return []
         return [
             HeldTask(run.row.id, run.row.epoch, run.row.claim or "")
-            for run in list(self._pump.running.values())
+            for run in list(pump.running.values())
         ]
 
-    def _heard(self, held: Held) -> None:
+    def _heard(self, said: Sequence[HeldTask], held: Held) -> None:
         pump = self._pump
         if pump is None:
             return
-        for id in held.lost:
-            pump.interrupt(id, "lost")
-        for id in held.cancelled:
-            pump.interrupt(id, "cancel")
-        unknown = {task.id: task.claim for task in held.unknown if task.id not in pump.running}
-        again = [id for id, claim in unknown.items() if self._doubtful.get(id) == claim]
-        self._doubtful = unknown
+        epochs = {task.id: task.epoch for task in said}
+        told: list[tuple[Sequence[str], Reason]] = [
+            (held.lost, "lost"),
+            (held.cancelled, "cancel"),
+        ]
+        for ids, reason in told:
+            for id in ids:
+                run = pump.running.get(id)
+                if run is not None and run.row.epoch == epochs[id]:  # not claimed anew since
+                    pump.interrupt(id, reason)
+        unknown = {task.id: task for task in held.unknown if task.id not in pump.running}
+        again = [task for id, task in unknown.items() if self._doubtful.get(id) == task.claim]
+        self._doubtful = {id: task.claim for id, task in unknown.items()}
         if again:
             # Leased to us at two beats in a row, yet never seen: the answer to that claim was
             # lost. They are given back at once and do not wait for the lease to run out.
-            returning = pump.give_back(again, {unknown[id] for id in again})
-            self._tasks.append(asyncio.create_task(returning, name="omniq-give-back"))
+            self._giving = asyncio.create_task(self._give_back(again), name="omniq-give-back")
+
+    async def _give_back(self, held: Sequence[HeldTask]) -> None:
+        pump = self._pump
+        if pump is not None:
+            try:
+                await pump.give_back(held)
+            except StorageError as error:
+                log.warning("tasks are given back with the next beats: %s", error)
 
     def _overdue(self) -> None:
-        """No answer for a whole lease: others may have our tasks, so stop what can be stopped."""
+        """No answer for a whole lease: others may have our tasks, so stop what can be stopped.
+
+        What comes of it is sent all the same once the store answers: the fence tells whether
+        it still counts.
+        """
         if self._pump is not None:
             log.error("lease of worker %s ran out: its running tasks are abandoned", self.id)
             for id in list(self._pump.running):
-                self._pump.interrupt(id, "lost")
+                self._pump.interrupt(id, "stop")
 
     async def _bury_neighbours(self) -> None:
         """End the leases of workers of this machine whose process is gone."""
@@ -237,8 +278,9 @@ class Pool:
         assert self._pump is not None
         while True:
             await asyncio.sleep(CARD_EVERY)
-            for unit in (self._card(), *self._pump.meter.docs()):
-                self._pump.send(unit)
+            if not self._pump.behind:  # else they pile up for as long as the store is away
+                for unit in (self._card(), *self._pump.meter.docs()):
+                    self._pump.send(unit)
 
     def _card(self) -> PutDoc:
         pump, now = self._pump, self._engine.clock.now()
@@ -280,6 +322,11 @@ class Pool:
             self._event(EventType.WORKER_STOPPED),
             PutDoc(kind=CARD, key=self.id, value=None),
         ]
+
+
+async def _end(beat: Heartbeat, grace: float) -> None:
+    # Without grace the loop itself may be shutting down, and its threads with it.
+    await asyncio.to_thread(beat.stop) if grace else beat.stop()
 
 
 def _tell(loop: asyncio.AbstractEventLoop, what: Callable[..., None], *args: Any) -> None:

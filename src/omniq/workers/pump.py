@@ -6,13 +6,14 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
 import msgspec
 
 from omniq.errors import LeaseLost, StorageError
 from omniq.ids import uuid7
-from omniq.models.filters import Batch, Claim, Slot
+from omniq.models.filters import Batch, Claim, HeldTask, Slot
 from omniq.models.outcome import Cancelled, Failed, Outcome, Released, Succeeded
 from omniq.models.row import TaskRow
 from omniq.models.status import Status
@@ -34,6 +35,8 @@ CHORES = 100
 CHORES_EVERY = 1.0
 """Seconds between two looks for lost, expired and stranded tasks (and for a lost wake-up)."""
 PROGRESS_EVERY = 0.2
+AGAIN = 1.0
+"""Seconds before a store that did not answer is asked again."""
 
 
 class Pump:
@@ -63,11 +66,16 @@ class Pump:
         self.running: dict[str, Run] = {}
         self.limit: int | None = None
         """How many tasks may still be claimed (None: no bound)."""
-        self._ended: deque[tuple[Run | None, Move]] = deque()
+        self._ended: deque[tuple[TaskRow, Move]] = deque()
         self._extra: list[Unit] = []
         self._progress: set[str] = set()
         self._wake = asyncio.Event()
-        self._hungry = True
+        self._hungry: set[Lane] = set(lanes.values())
+        """Lanes for which there may be more work than the last claim gave."""
+        self._unanswered: Claim | None = None
+        """A claim under way, or one that got no answer: sent again it gives the same rows."""
+        self._unsure: set[str] = set()
+        """Tasks whose end was sent in a trip that got no answer."""
         self._next_chores = 0.0
         self._next_due: int | None = None
         self._idle = asyncio.Event()
@@ -77,7 +85,7 @@ class Pump:
 
     def wake(self) -> None:
         """There may be work."""
-        self._hungry = True
+        self._hungry.update(self._lanes.values())
         self._wake.set()
 
     def send(self, unit: Unit) -> None:
@@ -85,19 +93,31 @@ class Pump:
         self._extra.append(unit)
         self._wake.set()
 
+    @property
+    def behind(self) -> bool:
+        """Whether units of before have not been sent yet."""
+        return bool(self._extra)
+
     def ended(self, run: Run, outcome: Outcome) -> None:
         """A lane tells how a run went."""
         if run.settled:
             self._wake.set()  # a slot came free after all
             return
         run.settled = True
-        self.running.pop(run.row.id, None)
+        if self.running.get(run.row.id) is run:
+            del self.running[run.row.id]
+        if not self.running:
+            self._idle.set()
         if run.interrupted == "lost":
             self._wake.set()
             return
-        now = self._engine.clock.now()
-        move = policy.settle(run.row, run.body, outcome, now, self._engine.rules)
-        self._ended.append((run, move))
+        now, rules = self._engine.clock.now(), self._engine.rules
+        try:
+            move = policy.settle(run.row, run.body, outcome, now, rules)
+        except Exception as error:  # whatever a task told us, its slot must come free
+            outcome = Failed(describe(error, run.row), again=False)
+            move = policy.settle(run.row, run.body, outcome, now, rules)
+        self._ended.append((run.row, move))
         if isinstance(outcome, Succeeded | Failed):
             ended: Ended = "ok"
             if move.to is not Status.SUCCEEDED:
@@ -113,8 +133,12 @@ class Pump:
         self._progress.add(id)
 
     def interrupt(self, id: str, reason: Reason) -> None:
-        """Stop a running task."""
-        if run := self.running.get(id):
+        """Stop a running task.
+
+        Once for each stage: a second interrupt would break off what the first one lets it do.
+        """
+        run = self.running.get(id)
+        if run is not None and (run.interrupted is None or reason == "stop"):
             self._lanes[run.row.lane].interrupt(run, reason)
 
     # -- the loop ------------------------------------------------------------------------
@@ -126,12 +150,11 @@ class Pump:
                 if not await self._turn():
                     await self._sleep()
             except StorageError as error:
-                log.warning("the store does not answer, tried again in 1 s: %s", error)
-                self._hungry = True
-                await asyncio.sleep(1.0)
+                log.warning("the store does not answer, tried again in %.0f s: %s", AGAIN, error)
+                await asyncio.sleep(AGAIN)
             except Exception:
-                log.exception("the pump stumbled, goes on in 1 s: this is a bug in OmniQ")
-                await asyncio.sleep(1.0)
+                log.exception("the pump stumbled, goes on in %.0f s: a bug in OmniQ", AGAIN)
+                await asyncio.sleep(AGAIN)
 
     async def drained(self) -> None:
         """Wait until nothing runs."""
@@ -144,16 +167,31 @@ class Pump:
         for run in list(self.running.values()):
             self.ended(run, Released())
 
-    async def give_back(self, ids: list[str], claims: set[str]) -> None:
+    async def give_back(self, held: Iterable[HeldTask]) -> None:
         """Give back rows that are leased to this worker by claims whose answer was lost."""
-        for row in await self._stores.tasks.get_tasks(ids):
-            if row.status is Status.RUNNING and row.claim in claims:
-                move = self._engine.settle(row, self._engine.body(row), Released())
-                self._ended.append((None, move))
+        claims = {task.id: task.claim for task in held}
+        rows = await self._stores.tasks.get_tasks(list(claims))
+        now, rules = self._engine.clock.now(), self._engine.rules
+        for row in rows:
+            if row.status is not Status.RUNNING or row.claim != claims[row.id]:
+                continue
+            if row.id in self.running or any(known.id == row.id for known, _ in self._ended):
+                continue  # the answer came after all
+            if self._unanswered is not None and row.claim == self._unanswered.request:
+                continue  # the answer may still come
+            if (body := self._open(row)) is None:
+                continue
+            if row.flags:
+                move = policy.settle_chore(row, body, now, rules)
+            else:
+                outcome = Cancelled() if row.cancel else Released()
+                move = policy.settle(row, body, outcome, now, rules)
+            self._ended.append((row, move))
         self._wake.set()
 
     async def flush(self) -> None:
-        """Send what is left, without claiming."""
+        """Send what is left, without claiming; after `run` has ended."""
+        self._unanswered = None
         while self._ended or self._extra:
             await self._turn()
 
@@ -167,19 +205,20 @@ class Pump:
         units += extra
         if self._progress and not ended:
             units += self._progress_units()
-        claim = None if self.stopping else self._claim()
+        claim = None if self.stopping else self._unanswered or self._claim()
         if not units and claim is None:
             return False
         try:
             receipt, batch = await self._trip(units, claim)
-        except StorageError:
+        except BaseException:  # nothing is known of it: all of it is sent again
             self._ended.extendleft(reversed(ended))
             self._extra[:0] = extra
+            self._unsure.update(row.id for row, _ in ended)
             raise
         if ended:
             self._check(ended, receipt)
         if receipt.woken:
-            self._hungry = True
+            self._hungry.update(self._lanes.values())
         if batch is not None:
             self._start(batch)
         return True
@@ -187,28 +226,38 @@ class Pump:
     async def _trip(self, units: list[Unit], claim: Claim | None) -> tuple[Receipt, Batch | None]:
         if claim is None:
             return await self._stores.apply(units), None
+        self._unanswered = claim
+        self._hungry.clear()  # whoever calls from now on may speak of what this claim misses
         asked_at = time.monotonic()
         receipt, batch = await self._stores.exchange(units, claim)
         self._renewed(asked_at)
-        self._next_due = batch.next_due
-        self._hungry = len(batch.tasks) >= claim.limit
+        self._unanswered, self._next_due = None, batch.next_due
+        full = len(batch.tasks) >= claim.limit
+        room = dict.fromkeys(self._lanes.values(), 0)
+        for slot in claim.slots:
+            room[self._lanes[slot.lane]] = slot.limit
+        for row in batch.tasks:
+            room[self._lanes[row.lane]] -= 1
+        self._hungry.update(lane for lane, left in room.items() if full or left <= 0)
         return receipt, batch
 
     def _claim(self) -> Claim | None:
         now = time.monotonic()
         chores = CHORES if now >= self._next_chores else 0
         due = self._next_due is not None and self._next_due <= self._engine.clock.now()
-        if not (self._hungry or chores or due):
+        if not (chores or due or any(lane.free for lane in self._hungry)):
             return None
         slots: list[Slot] = []
         rooms = {lane: lane.free for lane in set(self._lanes.values())}
+        queues = self._queues.turn()  # one turn for all lanes, or some queue would never lead
         for kind, lane in self._lanes.items():
             if rooms[lane]:
-                slots.extend(Slot(queue, kind, rooms[lane]) for queue in self._queues.turn())
+                slots.extend(Slot(queue, kind, rooms[lane]) for queue in queues)
         limit = min(sum(rooms.values()), MAX_BATCH)
         if self.limit is not None:
             limit = min(limit, self.limit)
         if not (limit and slots) and not chores:
+            self._next_due = None  # asked again as soon as there is room
             return None
         if chores:
             self._next_chores = now + min(CHORES_EVERY, self._lease / 3000)
@@ -233,7 +282,7 @@ class Pump:
         for row in batch.chores:
             body = self._open(row)
             if body is not None:
-                self._ended.append((None, policy.settle_chore(row, body, now, rules)))
+                self._ended.append((row, policy.settle_chore(row, body, now, rules)))
 
     def _open(self, row: TaskRow) -> TaskBody | None:
         """A row's body; one that cannot be read fails its task and must not hold up others."""
@@ -241,19 +290,24 @@ class Pump:
             return self._engine.body(row)
         except msgspec.MsgspecError as error:
             rules, now = self._engine.rules, self._engine.clock.now()
-            self._ended.append((None, policy.bury(row, describe(error, row), now, rules)))
+            self._ended.append((row, policy.bury(row, describe(error, row), now, rules)))
             return None
 
-    def _check(self, ended: list[tuple[Run | None, Move]], receipt: Receipt) -> None:
+    def _check(self, ended: list[tuple[TaskRow, Move]], receipt: Receipt) -> None:
         applied: list[Move] = []
-        for (run, move), outcome in zip(ended, receipt.outcome, strict=False):
+        for (row, move), outcome in zip(ended, receipt.outcome, strict=False):
             if outcome is not Applied.REFUSED:
                 applied.append(move)
-            elif run is not None and move.to is Status.READY:
+            elif move.to is Status.READY:
                 # A row that somebody cancelled meanwhile does not go back in line.
-                self._ended.append((None, self._engine.settle(run.row, run.body, Cancelled())))
+                now, rules = self._engine.clock.now(), self._engine.rules
+                self._ended.append((row, policy.cancelled(row, now, rules)))
+                continue
+            elif move.id in self._unsure:
+                applied.append(move)  # a trip whose answer was lost did it
             else:
                 log.warning("%s", LeaseLost(f"task {move.id} was taken over; its end is refused"))
+            self._unsure.discard(move.id)
         self._settled(applied)
 
     async def _sleep(self) -> None:
@@ -271,7 +325,8 @@ class Pump:
 
     def _note(self, context: TaskContext) -> None:
         """From the thread the task runs in."""
-        self._loop.call_soon_threadsafe(self.note_progress, context.id)
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+            self._loop.call_soon_threadsafe(self.note_progress, context.id)
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

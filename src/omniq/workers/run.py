@@ -42,7 +42,7 @@ def failure(error: BaseException, run: Run) -> Outcome:
     if isinstance(error, Snooze):
         return Snoozed(error.delay)
     if isinstance(error, FunctionNotFound):
-        return UnknownFunction(str(error))
+        return UnknownFunction(_text(str(error)))
     text = describe(error, run.row)
     if isinstance(error, Retry):
         return Failed(text, again=True, delay=error.delay)
@@ -66,23 +66,28 @@ def timed_out(run: Run) -> Failed:
 def describe(error: BaseException, row: TaskRow) -> AttemptError:
     """An exception as text; survives exceptions that cannot even be printed."""
     try:
-        message = str(error)
-    except Exception as second:
+        message = _text(str(error), MAX_TEXT)
+    except BaseException as second:
         message = f"<its text cannot be read: {type(second).__name__}>"
     try:
-        trace = "".join(traceback.format_exception(error))
-    except Exception as second:
+        trace = _text("".join(traceback.format_exception(error)))
+    except BaseException as second:
         trace = f"<its traceback cannot be read: {type(second).__name__}>"
     if len(trace) > MAX_TRACEBACK:
         half = MAX_TRACEBACK // 2
         trace = f"{trace[:half]}\n... cut ...\n{trace[-half:]}"
     return AttemptError(
         type=dotted(type(error)),
-        message=message[:MAX_TEXT],
+        message=message,
         traceback=trace,
         attempt=row.attempt,
         bases=tuple(dotted(c) for c in type(error).__mro__ if c is not object),
     )
+
+
+def _text(text: str, limit: int | None = None) -> str:
+    """Text that can be stored: file names in messages may hold what no encoding takes."""
+    return str(text)[:limit].encode("utf-8", "backslashreplace").decode()
 
 
 def dotted(cls: type) -> str:

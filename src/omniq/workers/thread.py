@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import threading
 import time
 from typing import Any, ClassVar
@@ -66,16 +67,16 @@ class ThreadLane(Lane):
         self._done(run, timed_out(run))
 
     def _execute(self, run: Run) -> Outcome:
-        if run.settled or run.interrupted == "stop":
-            return Released()
+        early = run.interrupted
+        if run.settled or early:
+            return Cancelled() if early == "cancel" else Released()
         run.started = time.monotonic()
         try:
             enter(run.context)
             call = self.codec.load(run.row, run.body.payload)
-            if call.is_async:
-                value = self._loops.run(run, call.func(*call.args, **call.kwargs))
-            else:
-                value = call.func(*call.args, **call.kwargs)
+            value = call.func(*call.args, **call.kwargs)
+            if inspect.iscoroutine(value):
+                value = self._loops.run(run, value)
             return Succeeded(self.codec.dump(run.row, value))
         except asyncio.CancelledError as error:
             if run.interrupted == "cancel":
@@ -93,7 +94,7 @@ class _ThreadLoops:
     def __init__(self) -> None:
         self._local = threading.local()
         self._lock = threading.Lock()
-        self._tasks: dict[str, tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = {}
+        self._tasks: dict[Run, tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = {}
 
     def run(self, run: Run, coroutine: Any) -> Any:
         loop = getattr(self._local, "loop", None)
@@ -101,12 +102,15 @@ class _ThreadLoops:
             loop = self._local.loop = asyncio.new_event_loop()
         task = loop.create_task(coroutine)
         with self._lock:
-            self._tasks[run.row.id] = (loop, task)
+            # By run, not by id: an attempt that is over may still clean up beside the next.
+            self._tasks[run] = (loop, task)
+            if run.settled or run.interrupted:  # meanwhile, when there was nothing to cancel
+                task.cancel()
         try:
             return loop.run_until_complete(task)
         finally:
             with self._lock:
-                del self._tasks[run.row.id]
+                del self._tasks[run]
 
     def leave(self) -> None:
         """This thread ends: its loop with it."""
@@ -117,6 +121,6 @@ class _ThreadLoops:
 
     def cancel(self, run: Run) -> None:
         with self._lock:
-            if found := self._tasks.get(run.row.id):
+            if found := self._tasks.get(run):
                 loop, task = found
                 loop.call_soon_threadsafe(task.cancel)
