@@ -146,3 +146,5 @@ class Receipt(Struct, frozen=True, gc=False):
     """Queues in which a row became READY."""
     stranded: tuple[str, ...] = ()
     """Rows that now wait for a parent that will never succeed (a hint; chores carry them)."""
+    unreleased: bool = False
+    """Some unit ended a task with more children than it may release: `sweep` goes on."""

@@ -14,14 +14,20 @@ log = logging.getLogger("omniq.queue")
 
 
 class Janitor:
-    """Sweeps the stores every `interval` seconds, at once again while there is more."""
+    """Sweeps the stores every `interval` seconds, at once again while there is more.
+
+    Also when a task ended that has more children than one commit releases: the rest of them
+    must not wait for the next round.
+    """
 
     def __init__(self, stores: Stores, *, interval: float = 30.0, limit: int = 1000) -> None:
         self._stores, self._interval, self._limit = stores, interval, limit
         self._loop: asyncio.Task[None] | None = None
+        self._asked = asyncio.Event()
 
     def start(self) -> None:
         if self._loop is None:
+            self._stores.behind = self._asked.set
             self._loop = asyncio.create_task(self._run(), name="omniq-janitor")
 
     async def stop(self) -> None:
@@ -33,7 +39,10 @@ class Janitor:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(self._interval * random.uniform(0.75, 1.25))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval * random.uniform(0.75, 1.25)):
+                    await self._asked.wait()
+            self._asked.clear()
             try:
                 full = True
                 while full:

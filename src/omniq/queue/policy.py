@@ -67,7 +67,9 @@ def _settle(row: TaskRow, body: TaskBody, outcome: Outcome, now: Ms, rules: Rule
     if isinstance(outcome, Cancelled):
         return cancelled(row, now, rules)
     if isinstance(outcome, Snoozed):
-        return _give_back(row, now, rules, delay=round(outcome.delay * 1000))
+        move = _give_back(row, now, rules, delay=round(outcome.delay * 1000))
+        # It was started in time: what it asked for itself must not make it expire.
+        return msgspec.structs.replace(move, patch={**move.patch, "expires_at": None})
     if isinstance(outcome, UnknownFunction):
         known = min(max(row.epoch, 1), len(UNKNOWN_DELAYS)) - 1
         event = _event(row, EventType.UNKNOWN_FUNCTION, now, rules, reason=outcome.reason)

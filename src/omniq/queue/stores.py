@@ -9,7 +9,7 @@ keep the value for it; a failing event place never stops a task.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -46,6 +46,8 @@ class Stores:
         self.events = events if events is not None else _as_all(tasks, "events")
         self._far_results = not _same(self.results, tasks)
         self._far_events = not _same(self.events, tasks)
+        self.behind: Callable[[], None] = lambda: None
+        """Called when an end left children to be released by a sweep."""
         self.one_place = not (self._far_results or self._far_events)
 
     @property
@@ -85,21 +87,21 @@ class Stores:
 
     async def apply(self, units: Sequence[Unit]) -> Receipt:
         """Apply units, each part at its own place."""
-        if self.one_place:
-            return await self.tasks.apply(units)
-        near, events = await self._split(units)
+        near, events = (units, []) if self.one_place else await self._split(units)
         receipt = await self.tasks.apply(near)
+        if receipt.unreleased:
+            self.behind()
         await self._put_events(events)
         return receipt
 
     async def exchange(self, units: Sequence[Unit], claim: Claim) -> tuple[Receipt, Batch]:
         """Settle and claim in one trip."""
-        if self.one_place:
-            return await self.tasks.exchange(units, claim)
-        near, events = await self._split(units)
-        answer = await self.tasks.exchange(near, claim)
+        near, events = (units, []) if self.one_place else await self._split(units)
+        receipt, batch = await self.tasks.exchange(near, claim)
+        if receipt.unreleased:
+            self.behind()
         await self._put_events(events)
-        return answer
+        return receipt, batch
 
     async def read_results(self, rows: Iterable[TaskRow]) -> dict[str, ResultRow]:
         """The results that count, by id: those of the epoch with which their row ended."""
@@ -127,7 +129,7 @@ class Stores:
         """Sweep every place."""
         return sum([await place.sweep(limit) for place in self.places])
 
-    async def _split(self, units: Sequence[Unit]) -> tuple[list[Unit], list[TaskEvent]]:
+    async def _split(self, units: Sequence[Unit]) -> tuple[Sequence[Unit], list[TaskEvent]]:
         """What goes to the task place, after results went to theirs; and the events."""
         values: list[Unit] = []
         for unit in units:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
 
 from omniq.errors import StorageClosed, StorageError
@@ -32,8 +33,8 @@ class Waiter:
     """Resolves a future per waiting caller with how its task ended; None: no such task.
 
     Tasks of this client signal its inbox; for tasks of others any change wakes the loop.
-    Of many open ids the oldest are read at every wake-up, the rest at every poll: tasks end
-    roughly in the order of their ids.
+    Of many open ids the first are read at every wake-up, the rest at every poll: tasks end
+    roughly in the order in which they are waited for.
     """
 
     def __init__(self, stores: Stores, client: str) -> None:
@@ -125,11 +126,13 @@ class Waiter:
     async def _read(self, hints: set[str], *, full: bool) -> bool:
         """Resolve what has ended; whether some open task is another client's."""
         foreign = False
-        for id in [id for id, futures in self._open.items() if all(f.done() for f in futures)]:
-            del self._open[id]  # whoever waited gave up
-        ids = sorted(self._open)
-        if not full:
-            ids = sorted(hints.intersection(ids)) + [i for i in ids[:CHUNK] if i not in hints]
+        if full:
+            for id in [id for id, futures in self._open.items() if all(f.done() for f in futures)]:
+                del self._open[id]  # whoever waited gave up
+            ids = list(self._open)
+        else:  # no step here may grow with the number of those who wait
+            ids = [id for id in hints if id in self._open]
+            ids += [id for id in islice(self._open, CHUNK) if id not in hints]
         for start in range(0, len(ids), CHUNK):
             chunk = ids[start : start + CHUNK]
             try:

@@ -64,6 +64,7 @@ class Draft:
         self._told: set[tuple[str, int]] = set()
         self._woken: set[str] = set()
         self.stranded: list[str] = []
+        self.unreleased = False
 
     # -- the tables as they would be --
 
@@ -131,6 +132,7 @@ class Draft:
             riders_refused=riders_refused,
             woken=frozenset(self._woken),
             stranded=tuple(self.stranded),
+            unreleased=self.unreleased,
         )
 
     def _decide(self, unit: Unit) -> Verdict:
@@ -273,6 +275,7 @@ class Draft:
             if edge.state is not _OPEN:
                 continue
             if told == limit:
+                self.unreleased = True
                 break
             told += 1
             state = _ended(parent.status, edge.need)

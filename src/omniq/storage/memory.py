@@ -221,4 +221,5 @@ def _joined(receipts: Sequence[Receipt]) -> Receipt:
         riders_refused=riders_refused,
         woken=frozenset().union(*(receipt.woken for receipt in receipts)),
         stranded=tuple(id for receipt in receipts for id in receipt.stranded),
+        unreleased=any(receipt.unreleased for receipt in receipts),
     )

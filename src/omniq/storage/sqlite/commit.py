@@ -38,6 +38,7 @@ class Commit:
         "stranded",
         "taken",
         "topics",
+        "unreleased",
         "woken",
     )
 
@@ -49,6 +50,7 @@ class Commit:
         """What to signal once it is committed."""
         self.woken: set[str] = set()
         self.stranded: list[str] = []
+        self.unreleased = False
         self.taken: dict[int, str] = {}
         self.missing: dict[int, tuple[str, ...]] = {}
         self.refused: dict[int, int] = {}
@@ -112,6 +114,7 @@ class Commit:
             riders_refused=self.refused,
             woken=frozenset(self.woken),
             stranded=tuple(self.stranded),
+            unreleased=self.unreleased,
         )
 
 

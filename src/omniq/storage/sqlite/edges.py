@@ -32,6 +32,7 @@ def release(
     if not succeeded:
         left -= _answer(commit, parent, "AND need = 1 ", left, stranded=True)
     more = commit.one("SELECT 1 FROM edge WHERE parent = ? AND open = 1", parent)
+    commit.unreleased = commit.unreleased or more is not None
     change = f"ties | {Tie.RELEASING}" if more else f"ties & {Tie.RELEASING - 1}"
     commit.run(f"UPDATE task SET ties = {change} WHERE pk = ?", pk)
     commit.topics.add("tasks")
