@@ -23,15 +23,17 @@ def apply_units(
     Inserts keep their place among the rest: a child must come behind its parent.
     """
     commit = Commit(cursor, now, len(units))
-    plain = [(at, unit) for at, unit in enumerate(units) if type(unit) is Move and is_plain(unit)]
-    early = set()
-    if plain:
-        early = {at for at, _ in plain}
-        early.difference_update(at for at, _ in move_plain(commit, end_plain(commit, plain)))
-    run: list[tuple[int, Insert]] = []
+    plain: list[tuple[int, Move]] = []
+    rest: list[tuple[int, Unit]] = []
     for at, unit in enumerate(units):
-        if at in early:
-            continue
+        if type(unit) is Move and is_plain(unit):
+            plain.append((at, unit))
+        else:
+            rest.append((at, unit))
+    if plain and (tied := move_plain(commit, end_plain(commit, plain))):
+        rest = sorted([*rest, *tied], key=_place)
+    run: list[tuple[int, Insert]] = []
+    for at, unit in rest:
         if type(unit) is Insert and not unit.deps and unit.row.unique is None:
             run.append((at, unit))
             continue
@@ -59,3 +61,7 @@ def _apply(commit: Commit, at: int, unit: Unit) -> Applied:
         return Applied.APPLIED if kept else Applied.REFUSED
     commit.tell(at, unit.events)
     return Applied.APPLIED
+
+
+def _place(each: tuple[int, Unit]) -> int:
+    return each[0]

@@ -59,6 +59,18 @@ def is_plain(unit: Move) -> bool:
     )
 
 
+class _Ends:
+    """Ends of one shape: to the same status, changing the same fields."""
+
+    __slots__ = ("moves", "results", "values", "wakes")
+
+    def __init__(self) -> None:
+        self.moves: list[tuple[int, Move]] = []
+        self.values: list[Any] = []
+        self.results: list[Any] = []
+        self.wakes: set[str] = set()
+
+
 def end_plain(commit: Commit, units: Sequence[tuple[int, Move]]) -> list[tuple[int, Move]]:
     """Apply ends of which nobody has to be asked anything; gives back what is left to do.
 
@@ -66,41 +78,43 @@ def end_plain(commit: Commit, units: Sequence[tuple[int, Move]]) -> list[tuple[i
     guard did not hold or some row is tied: it is undone, and all take the careful way.
     """
     left: list[tuple[int, Move]] = []
-    shapes: dict[tuple[int, tuple[str, ...]], tuple[list[tuple[int, Move]], list[Any]]] = {}
-    for at, unit in units:
-        patch, to, fence = unit.patch, unit.to, unit.fence
-        if to is None or to < FINAL or fence is None or unit.wake is None or "tags" in patch:
-            left.append((at, unit))
+    shapes: dict[tuple[int, tuple[str, ...]], _Ends] = {}
+    for each in units:
+        unit = each[1]
+        patch, to, fence, wake = unit.patch, unit.to, unit.fence, unit.wake
+        if to is None or to < FINAL or fence is None or wake is None or "tags" in patch:
+            left.append(each)
             continue
         key = (int(to), tuple(patch))
-        if (shape := shapes.get(key)) is None:
-            shape = shapes[key] = ([], [])
-        shape[0].append((at, unit))
-        shape[1].extend((unit.id, *fence, *patch.values()))
-    for (status, names), (group, values) in shapes.items():
+        if (ends := shapes.get(key)) is None:
+            ends = shapes[key] = _Ends()
+        ends.moves.append(each)
+        ends.values.extend((unit.id, *fence, *patch.values()))
+        ends.wakes.add(wake)
+        if unit.result is not None:
+            value, until = unit.result
+            ends.results.extend((unit.id, fence.epoch, until, value))
+    for (status, names), ends in shapes.items():
         commit.run("SAVEPOINT plain")
-        if _end_many(status, names).run(commit.cursor, values) == len(group):
-            commit.run("RELEASE plain")
-            _keep_ends(commit, group)
-        else:
+        changed = _end_many(status, names).run(commit.cursor, ends.values)
+        if changed < len(ends.moves):
             commit.run("ROLLBACK TO plain")
-            commit.run("RELEASE plain")
-            left += group
+            left += ends.moves
+        commit.run("RELEASE plain")
+        if changed == len(ends.moves):
+            _keep_ends(commit, ends)
     return left
 
 
-def _keep_ends(commit: Commit, group: list[tuple[int, Move]]) -> None:
+def _keep_ends(commit: Commit, ends: _Ends) -> None:
     outcome, applied = commit.outcome, Applied.APPLIED
-    results: list[Any] = []
-    for at, unit in group:
+    for at, unit in ends.moves:
         outcome[at] = applied
-        if unit.result is not None and unit.fence is not None:
-            value, until = unit.result
-            results += (unit.id, unit.fence.epoch, until, value)
-        commit.tell(at, unit.events)
-    commit.topics.update({f"inbox:{unit.wake}" for _, unit in group})
+        if unit.events:
+            commit.tell(at, unit.events)
+    commit.topics.update(f"inbox:{wake}" for wake in ends.wakes)
     commit.topics.add("tasks")
-    _keep_results(commit, results, group)
+    _keep_results(commit, ends.results, ends.moves)
 
 
 def _keep_results(commit: Commit, results: list[Any], units: Sequence[tuple[int, Move]]) -> None:
