@@ -40,12 +40,15 @@ def show(title: str, tasks: int, floor: list[float], ours: list[float], *, wante
 
 
 def throughput(runs: int, tasks: int) -> None:
-    floor, ours = interleaved(
+    floor, bare, ours = interleaved(
         runs,
         lambda folder: floors.sqlite(tasks, folder / "floor.db"),
+        lambda folder: floors.sqlite(tasks, folder / "floor.db", numbered=True),
         lambda folder: omniq_runs.throughput(tasks, folder / "omniq.db"),
     )
-    show(f"SQLite, {tasks:,} no-op tasks", tasks, floor, ours, wanted="at least 0.35 of the floor")
+    title = f"SQLite, {tasks:,} no-op tasks"
+    show(title, tasks, floor, ours, wanted="at least 0.35 of the floor")
+    show(f"{title}, row numbers for ids", tasks, bare, ours, wanted="for orientation")
     floor, ours = interleaved(
         runs,
         lambda folder: floors.memory(tasks),

@@ -125,7 +125,7 @@ class Batcher:
 def _row_id(unit: Unit) -> str | None:
     if isinstance(unit, Insert):
         return unit.row.id
-    if isinstance(unit, Move | PutResult):
+    if isinstance(unit, (Move, PutResult)):
         return unit.id
     return None
 

@@ -192,7 +192,7 @@ def _succeed(row: TaskRow, body: TaskBody, outcome: Succeeded, now: Ms, rules: R
     return Move(
         id=row.id,
         expect=_RUNNING,
-        fence=_fence(row),
+        fence=Fence(row.epoch, row.claim or ""),
         to=_SUCCEEDED,
         patch={"finished_at": now, "keep_until": keep},
         result=Value(outcome.value, until),

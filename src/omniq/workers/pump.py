@@ -118,9 +118,10 @@ class Pump:
             outcome = Failed(describe(error, run.row), again=False)
             move = policy.settle(run.row, run.body, outcome, now, rules)
         self._ended.append((run.row, move))
-        if isinstance(outcome, Succeeded | Failed):
+        kind = type(outcome)
+        if kind is Succeeded or kind is Failed:
             ended: Ended = "ok"
-            if move.to is not Status.SUCCEEDED:
+            if kind is Failed:
                 ended = "failed" if move.to is Status.FAILED else "retried"
             ran = int((time.monotonic() - run.started) * 1000) if run.started else 0
             self.meter.count(run.row, ended, now, ran)
