@@ -153,3 +153,32 @@ async def test_a_place_that_fails_while_it_is_opened_keeps_nothing_open(
         await queue.open()
     with pytest.raises(Exception, match="not open"):
         await queue.stores.tasks.count_tasks()
+
+
+async def test_a_worker_that_is_alive_again_sends_what_came_of_its_tasks(tmp_path: Path) -> None:
+    """Its lease ran out without a word from the store; nobody took over, so its ends count."""
+    fate = Fate()
+    entered, cleaned = asyncio.Event(), asyncio.Event()
+
+    @task(f"tests.{uuid7()}", retries=0)
+    async def long() -> None:
+        entered.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.3)  # several beats fail in this time
+            cleaned.set()
+
+    async with queue_on("memory", fate, tmp_path, lease=0.3) as queue:
+        queue.embedded = False
+        handle = await queue.enqueue(long)
+        await queue.start_worker()
+        await asyncio.wait_for(entered.wait(), 10)
+        fate.plan = ["before"] * 1_000_000
+        await asyncio.wait_for(cleaned.wait(), 10)
+        stopping = asyncio.create_task(queue.stop_worker(grace=0))
+        await asyncio.sleep(0)
+        fate.plan = []
+        await stopping
+        row = (await queue.info(handle)).row
+        assert (row.status, row.attempt, row.losses) == (Status.READY, 0, 0)

@@ -260,8 +260,9 @@ class Pool:
         """
         if self._pump is not None:
             log.error("lease of worker %s ran out: its running tasks are abandoned", self.id)
-            for id in list(self._pump.running):
-                self._pump.interrupt(id, "stop")
+            for id, run in list(self._pump.running.items()):
+                if run.interrupted is None:  # this is called again until the store answers
+                    self._pump.interrupt(id, "stop")
 
     async def _bury_neighbours(self) -> None:
         """End the leases of workers of this machine whose process is gone."""
