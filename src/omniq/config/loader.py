@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from msgspec import Struct, structs
 
 from omniq.config.env import EnvConfig
@@ -103,6 +102,8 @@ def _read_source(source: Mapping[str, Any] | str | Path) -> Values:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"configuration file {str(path)!r} cannot be read: {reason}") from error
+    import yaml  # costs as much as the rest of this room, and few read a file
+
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
