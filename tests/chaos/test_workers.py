@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,20 @@ async def lines(path: Path, count: int) -> list[str]:
     return path.read_text().splitlines()
 
 
+async def stop_outside_of_a_commit(pid: int, folder: Path) -> None:
+    """Stop a process, but not while it holds SQLite's one write lock: nobody could write then."""
+    async with asyncio.timeout(20):
+        while True:
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                with closing(sqlite3.connect(folder / "omniq.db", timeout=0)) as other:
+                    other.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError:
+                os.kill(pid, signal.SIGCONT)
+                await asyncio.sleep(0.01)
+
+
 async def test_a_killed_worker_loses_nothing(
     start: Start, queue: AsyncOmniQ, tmp_path: Path
 ) -> None:
@@ -92,7 +108,7 @@ async def test_a_worker_stopped_past_its_lease_cannot_end_what_others_took_over(
     zombie = start(2.0)
     handle = await queue.enqueue(mark, (str(tmp_path), "log", 1.0))
     await lines(tmp_path / "log", 1)
-    os.kill(zombie.pid, signal.SIGSTOP)
+    await stop_outside_of_a_commit(zombie.pid, tmp_path)
     async with WorkerPool(queue):
         assert await handle.result(30) == os.getpid()
         os.kill(zombie.pid, signal.SIGCONT)
