@@ -56,7 +56,6 @@ class Pool:
         served: Sequence[str] | Mapping[str, int] | None = None,
         embedded: bool = False,
         settled: Callable[[list[Move]], None] = lambda moves: None,
-        limit: int | None = None,
     ) -> None:
         if not lanes:
             raise ConfigError("a worker needs at least one lane")
@@ -65,7 +64,7 @@ class Pool:
         self._embedded = embedded
         self._names = QueueNames(served)
         self._lease = engine.config.worker.lease
-        self._settled, self._limit = settled, limit
+        self._settled = settled
         self._tasks: list[asyncio.Task[None]] = []
         self._doubtful: dict[str, str] = {}
         self._giving: asyncio.Task[None] | None = None
@@ -101,7 +100,6 @@ class Pool:
             settled=self._settled,
         )
         pump.bind(loop)
-        pump.limit = self._limit
         for lane in set(self._lanes.values()):
             lane.start(pump.ended)
         await self._bury_neighbours()

@@ -64,8 +64,6 @@ class Pump:
         self._renewed, self._settled = renewed, settled
         self.meter = Meter(owner)
         self.running: dict[str, Run] = {}
-        self.limit: int | None = None
-        """How many tasks may still be claimed (None: no bound)."""
         self._ended: deque[tuple[TaskRow, Move]] = deque()
         self._extra: list[Unit] = []
         self._progress: set[str] = set()
@@ -255,8 +253,6 @@ class Pump:
             if rooms[lane]:
                 slots.extend(Slot(queue, kind, rooms[lane]) for queue in queues)
         limit = min(sum(rooms.values()), MAX_BATCH)
-        if self.limit is not None:
-            limit = min(limit, self.limit)
         if not (limit and slots) and not chores:
             self._next_due = None  # asked again as soon as there is room
             return None
@@ -272,8 +268,6 @@ class Pump:
         )
 
     def _start(self, batch: Batch) -> None:
-        if self.limit is not None:
-            self.limit -= len(batch.tasks)
         for row in batch.tasks:
             body = self._open(row)
             if body is not None:
