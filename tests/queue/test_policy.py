@@ -131,6 +131,15 @@ def test_what_is_given_back_costs_no_attempt(outcome: Outcome) -> None:
     assert move.patch["attempt"] == 1
 
 
+@pytest.mark.parametrize("outcome", [Snoozed(3), Released(), failed()])
+def test_what_was_started_in_time_does_not_expire_for_what_stopped_it(outcome: Outcome) -> None:
+    assert settle(outcome, expires_at=NOW + 1).patch["expires_at"] is None
+    lost = row(flags=Flag.LOST, losses=1, expires_at=NOW + 1)
+    assert policy.settle_chore(lost, BODY, NOW, RULES).patch["expires_at"] is None
+    unknown = settle(UnknownFunction("?"), expires_at=NOW + 1)
+    assert "expires_at" not in unknown.patch
+
+
 def test_an_unknown_function_waits_longer_each_time() -> None:
     waits = [
         settle(UnknownFunction("?"), epoch=n).patch["run_at"] - NOW for n in (1, 2, 3, 4, 5, 99)

@@ -67,13 +67,12 @@ def _settle(row: TaskRow, body: TaskBody, outcome: Outcome, now: Ms, rules: Rule
     if isinstance(outcome, Cancelled):
         return cancelled(row, now, rules)
     if isinstance(outcome, Snoozed):
-        move = _give_back(row, now, rules, delay=round(outcome.delay * 1000))
-        # It was started in time: what it asked for itself must not make it expire.
-        return msgspec.structs.replace(move, patch={**move.patch, "expires_at": None})
+        return _give_back(row, now, rules, delay=round(outcome.delay * 1000))
     if isinstance(outcome, UnknownFunction):
         known = min(max(row.epoch, 1), len(UNKNOWN_DELAYS)) - 1
         event = _event(row, EventType.UNKNOWN_FUNCTION, now, rules, reason=outcome.reason)
-        return _give_back(row, now, rules, delay=UNKNOWN_DELAYS[known] * 1000, event=event)
+        delay = UNKNOWN_DELAYS[known] * 1000
+        return _give_back(row, now, rules, delay=delay, event=event, started=False)
     assert isinstance(outcome, Released)
     return _give_back(row, now, rules, delay=0)
 
@@ -290,12 +289,18 @@ def _give_back(
     *,
     delay: Ms,
     event: TaskEvent | None = None,
+    started: bool = True,
 ) -> Move:
-    """Back in line. The attempt does not count, the epoch does."""
+    """Back in line. The attempt does not count, the epoch does.
+
+    A task that was `started` in time does not expire for what stopped it.
+    """
     patch: Patch = {
         "run_at": now + delay if delay else min(row.run_at, now),
         "attempt": max(row.attempt - 1, 0),
     }
+    if started and row.expires_at is not None:
+        patch["expires_at"] = None
     return Move(
         id=row.id,
         expect=_RUNNING,
