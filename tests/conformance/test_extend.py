@@ -170,3 +170,18 @@ async def test_a_cancel_is_told_until_it_is_answered(storage: AsyncStorage) -> N
     await apply(storage, settle(task, Status.CANCELLED))
     answer = await storage.extend("w1", LEASE, [])
     assert answer == Held()
+
+
+async def test_a_short_lease_is_renewed_as_well_as_a_long_one(
+    storage: AsyncStorage, clock: ManualClock
+) -> None:
+    """Each claim and each heartbeat counts, however small the step."""
+    await apply(storage, insert(), insert())
+    lease = 1000
+    [first] = await take(storage, "w1", limit=1, lease=lease)
+    clock.advance(0.4)
+    [second] = await take(storage, "w1", limit=1, lease=lease)
+    for _ in range(5):
+        clock.advance(0.7)
+        assert (await storage.extend("w1", lease, [held(first), held(second)])).lost == ()
+        assert await chores(storage) == []

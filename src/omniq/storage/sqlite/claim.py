@@ -18,8 +18,6 @@ from omniq.storage.sqlite.rows import Many, read_tasks
 
 PROMOTED = 1000
 """How many due rows one claim makes ready in one queue and lane."""
-SLACK = 1000
-"""A lease is renewed by the second (ms), not by every claim."""
 
 # A statement that changes nothing costs as much as a small one that does. So a claim looks
 # first, in one step: paused queues, rows of the same request, rows and lease of the owner.
@@ -36,7 +34,7 @@ RENEW = (
     "(SELECT 1 FROM task INDEXED BY task_running WHERE status = 50 AND owner = :owner) "
     "ON CONFLICT (id) DO UPDATE SET until = excluded.until "
     # Two idle workers whose claims always wrote would wake each other for ever.
-    f"WHERE abs(owner.until - excluded.until) >= {SLACK}"
+    "WHERE abs(owner.until - excluded.until) >= :slack"
 )
 PROMOTE = (
     "UPDATE task SET status = 40 WHERE pk IN (SELECT pk FROM task INDEXED BY task_scheduled "
@@ -109,8 +107,9 @@ def claim_tasks(
             topics.add("tasks")
     if resent or taken:
         given = read_tasks(cursor, GIVEN, (claim.owner, claim.request))
-    if (given or runs) and (leased is None or abs(leased - until) >= SLACK):
-        cursor.execute(RENEW, {"owner": claim.owner, "until": until})
+    slack = _slack(claim.lease)
+    if (given or runs) and (leased is None or abs(leased - until) >= slack):
+        cursor.execute(RENEW, {"owner": claim.owner, "until": until, "slack": slack})
     for row in given:
         if not resent and not row.flags and row.unique and row.unique.free == "start":
             cursor.execute(FREE_KEY, (row.unique.key, row.id))
@@ -124,6 +123,11 @@ def claim_tasks(
         chores=[row for row in given if row.flags],
         next_due=next_due,
     )
+
+
+def _slack(lease: Ms) -> Ms:
+    """By how much a lease must move to be worth a write: a tenth, and at most a second."""
+    return min(lease // 10, 1000)
 
 
 def _take(
@@ -176,7 +180,7 @@ def extend_lease(
     topics: set[str] | None = None,
 ) -> Held:
     """Renew a lease, write progress, and compare what the owner holds with what it says."""
-    cursor.execute(RENEW, {"owner": owner, "until": now + lease})
+    cursor.execute(RENEW, {"owner": owner, "until": now + lease, "slack": _slack(lease)})
     values: list[object] = []
     for task in held:
         if task.progress is not None:
