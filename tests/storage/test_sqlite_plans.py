@@ -109,7 +109,7 @@ def test_a_release_finds_its_children_by_index(connection: sqlite3.Connection) -
 
 
 def explain(connection: sqlite3.Connection, statement: str) -> list[str]:
-    names = {"now", "owner", "request", "queue", "lane", "limit", "slack": 1, "until", "status"}
+    names = {"now", "owner", "request", "queue", "lane", "limit", "slack", "until", "status"}
     if any(f":{name}" in statement for name in names):
         values: object = dict.fromkeys(names, 1)
     else:
