@@ -286,12 +286,19 @@ async def test_progress_is_seen_while_it_runs(queue: AsyncOmniQ) -> None:
 
 async def test_larger_priorities_run_sooner(queue: AsyncOmniQ) -> None:
     queue.embedded = False
-    names = {
-        (await queue.enqueue(plain, (n,), priority=priority)).id: priority
-        for n, priority in enumerate((-5, 0, 5, 0))
-    }
+    order: list[int] = []
+
+    @known
+    def note(priority: int) -> None:
+        order.append(priority)
+
+    handles = [
+        await queue.enqueue(note, (priority,), priority=priority)  # type: ignore[call-overload]
+        for priority in (-5, 0, 5, 0)
+    ]
     async with omniq.workers.ThreadWorker(queue, max_workers=1):
-        order = [names[result.id] async for result in queue.results(names)]
+        for handle in handles:
+            await handle.result(10)
     assert order == [5, 0, 0, -5]
 
 

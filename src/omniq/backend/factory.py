@@ -13,6 +13,7 @@ from omniq.models.config import StorageConfig
 from omniq.storage.base import AsyncStorage
 
 TYPES = ("memory", "sqlite")
+PLANNED = ("file", "postgres", "redis", "nats")
 DATABASE = "omniq.db"
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)\Z")
 
@@ -33,6 +34,8 @@ def create_storage(
                 f"storage URL {config.url!r} has no scheme: write sqlite:///path/to.db or memory://"
             )
         kind, path = match[1].lower(), match[2].removeprefix("/")
+    if kind in PLANNED:
+        raise ConfigError(f"storage type {kind!r} is not there yet: use one of {', '.join(TYPES)}")
     if kind not in TYPES:
         raise ConfigError(f"storage type {kind!r} is unknown{did_you_mean(kind, TYPES)}")
     if kind == "memory":

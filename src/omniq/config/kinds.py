@@ -191,7 +191,7 @@ def _keys(value: Any) -> tuple[tuple[str, str], ...]:
 FLAG: Final = Kind("true or false", _flag, "true")
 TEXT: Final = Kind("text", _text, "text")
 SECRET: Final = Kind("text", _text, "a-long-secret", secret=True)
-URL: Final = Kind("a URL", _url, "sqlite:///var/lib/app/tasks.db", secret=True)
+URL: Final = Kind("a URL", _url, "sqlite:////var/lib/app/tasks.db", secret=True)
 PATH: Final = Kind("a directory's path", _path, "/var/lib/app/omniq")
 NAME: Final = Kind("a name: 1 to 64 of A-Z a-z 0-9 _ -", _name, "emails")
 NAMES: Final = Kind("names with commas between", _names, "emails,reports")

@@ -11,7 +11,9 @@ from omniq.models.task import WorkerKind
 
 
 class StorageConfig(Struct, frozen=True, kw_only=True):
-    """Where tasks are kept. `url` wins over `type`: `sqlite:///path`, `memory://`."""
+    """Where tasks are kept. `url` wins over `type`: `sqlite:///relative.db`,
+    `sqlite:////absolute.db`, `memory://`.
+    """
 
     type: str = "sqlite"
     url: str | None = None

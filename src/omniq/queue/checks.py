@@ -19,7 +19,8 @@ from omniq.models.row import Dep, Ms, Unique
 from omniq.models.task import RetryPolicy, Task, WorkerKind
 
 _MAX_PRIORITY = 32_767
-_LANES: tuple[str, ...] = get_args(WorkerKind)
+_LANES: tuple[str, ...] = ("async", "thread")
+_PLANNED = tuple(kind for kind in get_args(WorkerKind) if kind not in _LANES)
 _PLAIN_DICT = msgspec.msgpack.Decoder(dict[str, Any])
 _encode = msgspec.msgpack.encode
 
@@ -123,7 +124,9 @@ def plain_text(text: Any, what: str) -> str:
 
 
 def lane_kind(kind: Any) -> WorkerKind:
-    """The lane a task asks for; whether any worker has it is not known here."""
+    """The lane a task asks for; a task of a lane that no worker has would wait for ever."""
+    if kind in _PLANNED:
+        raise InvalidTask(f"worker={kind!r} is not there yet: use 'thread' or 'async'")
     if kind not in _LANES:
         near = did_you_mean(kind, _LANES) if isinstance(kind, str) else ""
         raise InvalidTask(f"worker={kind!r} is no kind of worker{near}")

@@ -142,8 +142,8 @@ class Waiter:
             except StorageError as error:
                 log.warning("reading results failed, tried again in %.0f s: %s", POLL, error)
                 return foreign
-            found = {row.id: row for row in rows}
-            for id in chunk:
+            found = {row.id: row for row in sorted(rows, key=_ended_at)}
+            for id in [*found, *(id for id in chunk if id not in found)]:
                 row = found.get(id)
                 if row is None or row.status.final:
                     ended = None if row is None else Ended(row, results.get(id))
@@ -153,3 +153,7 @@ class Waiter:
                 elif row.reply != self._client:
                     foreign = True
         return foreign
+
+
+def _ended_at(row: TaskRow) -> int:
+    return row.finished_at or 0

@@ -217,5 +217,7 @@ class WorkerPool(Worker):
 
 def check_kind(kind: str) -> None:
     """Refuse worker kinds that do not exist."""
+    if kind in ("process", "gevent"):
+        raise ConfigError(f"worker type {kind!r} is not there yet: use 'thread' or 'async'")
     if kind not in LANES:
         raise ConfigError(f"worker type {kind!r} is unknown{did_you_mean(kind, LANES)}")
