@@ -40,8 +40,8 @@ async def until(true: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
-def threads() -> set[str]:
-    return {t.name for t in threading.enumerate() if t.name.startswith("omniq")}
+def threads() -> set[threading.Thread]:
+    return {t for t in threading.enumerate() if t.name.startswith("omniq")}
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -127,10 +127,11 @@ async def test_a_timeout_of_zero_reads_what_has_ended(closed: AsyncOmniQ) -> Non
 
 
 async def test_ten_lives_leave_no_thread_behind(closed: AsyncOmniQ) -> None:
+    others = threads()  # the blocking face keeps its loop's thread as long as the process
     for n in range(10):
         async with closed as queue:
             assert await (await queue.enqueue(plain, (n,))).result(10) == n + 1
-    await until(lambda: not threads())
+    await until(lambda: threads() <= others)
 
 
 async def test_a_waiter_survives_a_place_that_does_not_answer(tmp_path: Path) -> None:
