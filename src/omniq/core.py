@@ -30,7 +30,7 @@ from omniq.models.worker import MinuteMetric, WorkerCard
 from omniq.queue import policy
 from omniq.queue.answers import not_found, refused, value_of
 from omniq.queue.batcher import Answer
-from omniq.queue.engine import Engine, checked, task_from
+from omniq.queue.engine import Around, Engine, checked, task_from
 from omniq.queue.stores import Stores
 from omniq.queue.waiting import Ended
 from omniq.session import Session, manager_for
@@ -71,6 +71,8 @@ class AsyncOmniQ:
         self.client = uuid7()
         self.embedded: bool = self.config.worker.embedded
         """Whether enqueueing starts a worker in this process."""
+        self.around: list[Around] = []
+        """What this process's workers put around every call, the innermost first."""
         self._clock = clock
         self._parts = (task_queue, result_storage, event_storage)
         self._made: Stores | None = None
@@ -112,7 +114,11 @@ class AsyncOmniQ:
         try:
             stores = self._stores()
             self._engine = Engine(
-                self.config, manager_for(self.config, stores), client=self.client, clock=self._clock
+                self.config,
+                manager_for(self.config, stores),
+                client=self.client,
+                clock=self._clock,
+                around=self.around,
             )
             session = Session(self._engine, stores, left=lambda: self.close(0))
             await session.open()

@@ -42,6 +42,7 @@ from omniq.models.status import ResultStatus
 from omniq.models.task import EnqueueOptions, Seconds, Task, WorkerKind
 from omniq.models.units import Receipt, Unit
 from omniq.models.worker import MinuteMetric, WorkerCard
+from omniq.queue.engine import Around
 from omniq.serialization import FUNCTIONS
 from omniq.storage.base import (
     AsyncStorage,
@@ -337,6 +338,10 @@ class OmniQ(Owned):
     @property
     def embedded(self) -> bool:
         return self._async.embedded
+
+    @property
+    def around(self) -> list[Around]:
+        return self._async.around
 
     def open(self) -> None:
         """Connect to the places; again: no effect. Happens by itself at first use."""

@@ -8,8 +8,8 @@ import pytest
 from litestar import Litestar
 
 from omniq import AsyncOmniQ
+from omniq.contrib.announce import served_at
 from omniq.contrib.litestar import OmniQPlugin
-from omniq.contrib.litestar.announce import served_at
 from omniq.contrib.litestar.host import LitestarHost
 from omniq.errors import ConfigError
 

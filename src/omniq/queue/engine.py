@@ -6,7 +6,7 @@ Pure work on values: no storage is touched here.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -51,6 +51,12 @@ class Loaded(Struct, frozen=True, gc=False):
     is_async: bool
 
 
+Around = Callable[[Loaded], Loaded]
+"""Puts something around a call: fills in arguments, cleans up behind it. What it gives is called
+where the task's own function would be, in the same thread or asyncio task, so `is_async` stays
+as it is unless the new function really is of the other kind."""
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     """A function's own options on top of the configuration, worked out once."""
 
@@ -76,9 +82,10 @@ class Engine:
         client: str,
         registry: FunctionRegistry = FUNCTIONS,
         clock: Clock = SYSTEM_CLOCK,
+        around: Sequence[Around] = (),
     ) -> None:
         self.config, self.manager, self.registry = config, manager, registry
-        self.client, self.clock = client, clock
+        self.client, self.clock, self._around = client, clock, around
         self.events = EventGate(config.events.level, config.events.retention)
         defaults = config.tasks
         self.rules = policy.Rules(
@@ -190,6 +197,12 @@ class Engine:
 
     def load(self, row: TaskRow, payload: bytes) -> Loaded:
         """The function and its arguments; raises FunctionNotFound and SerializationError."""
+        loaded = self._loaded(row, payload)
+        for around in self._around:
+            loaded = around(loaded)
+        return loaded
+
+    def _loaded(self, row: TaskRow, payload: bytes) -> Loaded:
         plain = self.manager.plain_call(payload)
         if plain is not None:
             func = self.registry.resolve(row.name)

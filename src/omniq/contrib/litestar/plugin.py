@@ -13,8 +13,8 @@ from litestar.di import NamedDependency, Provide
 from litestar.plugins import CLIPlugin, InitPlugin
 from litestar.types import Guard
 
+from omniq.contrib.announce import announce, served_at
 from omniq.contrib.host import shared
-from omniq.contrib.litestar.announce import announce, served_at
 from omniq.contrib.litestar.handles import ENCODERS, HandleSchemas
 from omniq.contrib.litestar.placement import Placement, check_placement, check_started
 from omniq.contrib.role import role

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-_log = logging.getLogger("omniq.litestar")
+_log = logging.getLogger("omniq.web")
 
 SERVERS = {"uvicorn": "UVICORN", "litestar": "LITESTAR", "granian": "GRANIAN"}
 

@@ -1,0 +1,1 @@
+"""Django: settings, tasks backend, transactions, commands, admin and dashboard."""

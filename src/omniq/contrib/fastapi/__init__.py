@@ -1,0 +1,1 @@
+"""FastAPI: `FastAPI(lifespan=...)`, `Depends(get_queue)`, tasks with dependencies."""

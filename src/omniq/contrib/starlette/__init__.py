@@ -1,0 +1,1 @@
+"""Starlette: `Starlette(lifespan=...)`; FastAPI has its own room above this one."""
