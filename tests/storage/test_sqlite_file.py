@@ -15,7 +15,7 @@ from omniq.models import Fence, Insert, Move, Status, TaskRow, Value
 from omniq.models.filters import Claim, Slot
 from omniq.storage.sqlite import AsyncSQLiteStorage, apply_units, place
 from omniq.storage.sqlite.connection import explain
-from omniq.storage.sqlite.migrate import steps
+from omniq.storage.sqlite.migrate import FIRST_TABLES, NEWEST, statements, steps, version
 
 pytestmark = pytest.mark.asyncio
 
@@ -76,25 +76,50 @@ async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "t.db"
     async with AsyncSQLiteStorage(path):
         pass
-    newer = steps()[-1][0] + 1
     with sqlite3.connect(path) as connection:
-        connection.execute(f"PRAGMA user_version = {newer}")
+        connection.execute("UPDATE omniq_schema SET version = ?", (NEWEST + 1,))
     connection.close()
-    with pytest.raises(SchemaError, match=f"version {newer}.*newer OmniQ"):
+    with pytest.raises(SchemaError, match=f"version {NEWEST + 1}.*newer OmniQ"):
         await AsyncSQLiteStorage(path).open()
 
 
-async def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
+async def test_each_step_counts_itself() -> None:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    for number, text in steps():
+        for statement in statements(text):
+            connection.execute(statement)
+        assert version(connection, "here") == number
+    names = connection.execute("SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'")
+    assert all(name.startswith("omniq_") for (name,) in names)
+    connection.close()
+
+
+async def test_it_moves_into_a_database_of_somebody_else(tmp_path: Path) -> None:
+    """Their tables, their `user_version` and who may read the file stay as they are."""
+    path = tmp_path / "theirs.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE task (x)")
+        connection.execute("INSERT INTO task VALUES ('theirs')")
+        connection.execute("PRAGMA user_version = 1")
+    path.chmod(0o640)
+    async with AsyncSQLiteStorage(path) as storage:
+        await storage.apply([task()])
+        assert [row.id for row in await storage.get_tasks(["t-1"])] == ["t-1"]
+    assert connection.execute("SELECT x FROM task").fetchall() == [("theirs",)]
+    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert mode(path) == 0o640
+    connection.close()
+
+
+async def test_the_tables_of_before_the_first_release_are_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "t.db"
     with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE theirs (x)")
+        for name in FIRST_TABLES:
+            connection.execute(f"CREATE TABLE {name} (x)")
+        connection.execute("PRAGMA user_version = 1")
     connection.close()
-    with pytest.raises(SchemaError, match="something else"):
+    with pytest.raises(SchemaError, match="before its first release.*remove the file"):
         await AsyncSQLiteStorage(path).open()
-    with sqlite3.connect(path) as connection:
-        tables = connection.execute("SELECT name FROM sqlite_schema").fetchall()
-    connection.close()
-    assert tables == [("theirs",)]
 
 
 async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:

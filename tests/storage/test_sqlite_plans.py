@@ -60,13 +60,14 @@ STATEMENTS = {
     "get tasks": f"SELECT * {reads.GET_TASKS}",
     "get results": reads.GET_RESULTS,
 }
-TABLES = ("task", "result", "event", "doc", "edge", "uniq", "child", "later")
+TABLES = tuple(f"omniq_{name}" for name in ("task", "result", "event", "doc", "edge", "uniq"))
+TABLES += ("child", "later")
 # Walks that are meant: they begin at the first entry of a small partial index and end at once.
 WALKS = {
-    "stranded": "USING INDEX task_stranded",
-    "ask chores": "task_stranded",
-    "releasing": "USING INDEX task_releasing",
-    "pairs": "task_ended",
+    "stranded": "USING INDEX omniq_task_stranded",
+    "ask chores": "omniq_task_stranded",
+    "releasing": "USING INDEX omniq_task_releasing",
+    "pairs": "omniq_task_ended",
 }
 
 
@@ -91,9 +92,9 @@ def test_the_choice_needs_no_sorting(connection: sqlite3.Connection, name: str) 
 
 def test_ended_tasks_are_counted_from_an_index_alone(connection: sqlite3.Connection) -> None:
     plan = explain(connection, reads.COUNT_TASKS)
-    for index in ("task_ready", "task_scheduled"):
+    for index in ("omniq_task_ready", "omniq_task_scheduled"):
         assert any(f"COVERING INDEX {index}" in step for step in plan), plan
-    assert not any(step == "SCAN task" for step in plan), plan
+    assert not any(step == "SCAN omniq_task" for step in plan), plan
 
 
 def test_a_release_finds_its_children_by_index(connection: sqlite3.Connection) -> None:
@@ -104,8 +105,8 @@ def test_a_release_finds_its_children_by_index(connection: sqlite3.Connection) -
     assert len(seen) >= 3
     for statement in seen:
         for step in explain(connection, statement):
-            assert not step.startswith("SCAN task"), (statement, step)
-            assert not step.startswith("SCAN edge"), (statement, step)
+            assert not step.startswith("SCAN omniq_task"), (statement, step)
+            assert not step.startswith("SCAN omniq_edge"), (statement, step)
 
 
 def explain(connection: sqlite3.Connection, statement: str) -> list[str]:

@@ -22,43 +22,49 @@ PROMOTED = 1000
 # A statement that changes nothing costs as much as a small one that does. So a claim looks
 # first, in one step: paused queues, rows of the same request, rows and lease of the owner.
 ASK = (
-    "SELECT (SELECT json_group_array(key) FROM doc WHERE kind = 'pause' "
+    "SELECT (SELECT json_group_array(key) FROM omniq_doc WHERE kind = 'pause' "
     "AND (expires_at IS NULL OR expires_at > :now)), "
-    "EXISTS (SELECT 1 FROM task INDEXED BY task_running "
+    "EXISTS (SELECT 1 FROM omniq_task INDEXED BY omniq_task_running "
     "WHERE status = 50 AND owner = :owner AND claim = :request), "
-    "EXISTS (SELECT 1 FROM task INDEXED BY task_running WHERE status = 50 AND owner = :owner), "
-    "(SELECT until FROM owner WHERE id = :owner)"
+    "EXISTS (SELECT 1 FROM omniq_task INDEXED BY omniq_task_running WHERE status = 50 "
+    "AND owner = :owner), "
+    "(SELECT until FROM omniq_owner WHERE id = :owner)"
 )
 RENEW = (
-    "INSERT INTO owner (id, until) SELECT :owner, :until WHERE EXISTS "
-    "(SELECT 1 FROM task INDEXED BY task_running WHERE status = 50 AND owner = :owner) "
+    "INSERT INTO omniq_owner (id, until) SELECT :owner, :until WHERE EXISTS "
+    "(SELECT 1 FROM omniq_task INDEXED BY omniq_task_running WHERE status = 50 AND owner = :owner) "
     "ON CONFLICT (id) DO UPDATE SET until = excluded.until "
     # Two idle workers whose claims always wrote would wake each other for ever.
-    "WHERE abs(owner.until - excluded.until) >= :slack"
+    "WHERE abs(omniq_owner.until - excluded.until) >= :slack"
 )
 PROMOTE = (
-    "UPDATE task SET status = 40 WHERE pk IN (SELECT pk FROM task INDEXED BY task_scheduled "
+    "UPDATE omniq_task SET status = 40 WHERE pk IN (SELECT pk FROM omniq_task "
+    "INDEXED BY omniq_task_scheduled "
     "WHERE status = 30 AND queue = ? AND lane = ? AND run_at <= ? ORDER BY run_at LIMIT ?)"
 )
 TAKE = (
-    "UPDATE task SET status = 50, epoch = epoch + 1, attempt = attempt + 1, claim = :request, "
-    "owner = :owner, started_at = :now WHERE pk IN (SELECT pk FROM task INDEXED BY task_ready "
+    "UPDATE omniq_task SET status = 50, epoch = epoch + 1, attempt = attempt + 1, "
+    "claim = :request, "
+    "owner = :owner, started_at = :now WHERE pk IN (SELECT pk FROM omniq_task "
+    "INDEXED BY omniq_task_ready "
     "WHERE status = 40 AND queue = :queue AND lane = :lane "
     "AND (expires_at IS NULL OR expires_at > :now) "
     "ORDER BY priority DESC, run_at, id LIMIT :limit)"
 )
 _CHORE = (
-    "UPDATE task SET status = 50, epoch = epoch + 1, claim = :request, owner = :owner, "
+    "UPDATE omniq_task SET status = 50, epoch = epoch + 1, claim = :request, owner = :owner, "
     "flags = flags | ({flag}), losses = losses + {lost} WHERE pk IN ({which} LIMIT :limit)"
 )
 _IS_LOST = (
-    "SELECT task.pk FROM owner CROSS JOIN task INDEXED BY task_running "
-    "ON task.owner = owner.id "
-    "WHERE task.status = 50 AND owner.until <= :now AND owner.id <> :owner"
+    "SELECT omniq_task.pk FROM omniq_owner CROSS JOIN omniq_task INDEXED BY omniq_task_running "
+    "ON omniq_task.owner = omniq_owner.id "
+    "WHERE omniq_task.status = 50 AND omniq_owner.until <= :now AND omniq_owner.id <> :owner"
 )
-_IS_STRANDED = "SELECT pk FROM task INDEXED BY task_stranded WHERE status = 10 AND flags > 0"
+_IS_STRANDED = (
+    "SELECT pk FROM omniq_task INDEXED BY omniq_task_stranded WHERE status = 10 AND flags > 0"
+)
 _IS_EXPIRED = (
-    "SELECT pk FROM task INDEXED BY task_expiring "
+    "SELECT pk FROM omniq_task INDEXED BY omniq_task_expiring "
     "WHERE status < 50 AND expires_at IS NOT NULL AND expires_at <= :now"
 )
 ASK_CHORES = f"SELECT EXISTS ({_IS_LOST}), EXISTS ({_IS_STRANDED}), EXISTS ({_IS_EXPIRED})"
@@ -69,19 +75,22 @@ STRANDED = _CHORE.format(
     which=_IS_STRANDED,
 )
 EXPIRED = _CHORE.format(flag=Flag.EXPIRED, lost=0, which=f"{_IS_EXPIRED} ORDER BY expires_at")
-GIVEN = "FROM task INDEXED BY task_running WHERE status = 50 AND owner = ? AND claim = ?"
+GIVEN = (
+    "FROM omniq_task INDEXED BY omniq_task_running WHERE status = 50 AND owner = ? AND claim = ?"
+)
 NEXT_DUE = (
-    "SELECT min(run_at) FROM task INDEXED BY task_scheduled "
+    "SELECT min(run_at) FROM omniq_task INDEXED BY omniq_task_scheduled "
     "WHERE status = 30 AND queue = ? AND lane = ?"
 )
 RUNNING = (
     "SELECT json_group_array(json_array(id, epoch, claim, cancel)) "
-    "FROM task INDEXED BY task_running WHERE status = 50 AND owner = ?"
+    "FROM omniq_task INDEXED BY omniq_task_running WHERE status = 50 AND owner = ?"
 )
 _PROGRESS = Many(
-    "UPDATE task SET progress = v.column4 FROM (VALUES {rows}) AS v "
-    "WHERE task.id = v.column1 AND task.status = 50 "
-    "AND task.epoch = v.column2 AND task.claim = v.column3 AND task.owner = v.column5",
+    "UPDATE omniq_task SET progress = v.column4 FROM (VALUES {rows}) AS v "
+    "WHERE omniq_task.id = v.column1 AND omniq_task.status = 50 "
+    "AND omniq_task.epoch = v.column2 AND omniq_task.claim = v.column3 "
+    "AND omniq_task.owner = v.column5",
     5,
 )
 

@@ -12,14 +12,15 @@ from omniq.models.units import Applied, Receipt
 from omniq.storage.sqlite.rows import Many, encode_json
 
 _INSERT_EVENTS = Many(
-    "INSERT INTO event (task, epoch, n, at, type, queue, name, worker, keep_until, data) "
+    "INSERT INTO omniq_event (task, epoch, n, at, type, queue, name, worker, keep_until, data) "
     "VALUES {rows} ON CONFLICT (task, epoch, n) DO NOTHING",
     10,
 )
 _INSERT_RESULTS = Many(
-    "INSERT INTO result (id, epoch, until, value) VALUES {rows} ON CONFLICT (id) DO UPDATE SET "
+    "INSERT INTO omniq_result (id, epoch, until, value) VALUES {rows} ON CONFLICT (id) DO UPDATE "
+    "SET "
     "epoch = excluded.epoch, until = excluded.until, value = excluded.value "
-    "WHERE result.epoch <= excluded.epoch",
+    "WHERE omniq_result.epoch <= excluded.epoch",
     4,
 )
 _REFUSED = Applied.REFUSED

@@ -10,7 +10,7 @@ from omniq.storage.sqlite.inserts import spawn
 def put_doc(commit: Commit, at: int, unit: PutDoc) -> Applied:
     """Write or delete a doc if it has the revision expected."""
     found = commit.one(
-        "SELECT rev FROM doc WHERE kind = ? AND key = ? "
+        "SELECT rev FROM omniq_doc WHERE kind = ? AND key = ? "
         "AND (expires_at IS NULL OR expires_at > ?)",
         unit.kind,
         unit.key,
@@ -20,10 +20,10 @@ def put_doc(commit: Commit, at: int, unit: PutDoc) -> Applied:
     if unit.expect is not None and unit.expect != rev:
         return Applied.REFUSED
     if unit.value is None:
-        commit.run("DELETE FROM doc WHERE kind = ? AND key = ?", unit.kind, unit.key)
+        commit.run("DELETE FROM omniq_doc WHERE kind = ? AND key = ?", unit.kind, unit.key)
     else:
         commit.run(
-            "INSERT OR REPLACE INTO doc (kind, key, rev, due_at, expires_at, value) "
+            "INSERT OR REPLACE INTO omniq_doc (kind, key, rev, due_at, expires_at, value) "
             "VALUES (?, ?, ?, ?, ?, ?)",
             unit.kind,
             unit.key,

@@ -19,7 +19,7 @@ def close_edges(commit: Commit, child: str) -> None:
 
     Edges are kept as long as the row, so that it can be found by its parents.
     """
-    commit.run("UPDATE edge SET open = 0 WHERE child = ? AND open = 1", child)
+    commit.run("UPDATE omniq_edge SET open = 0 WHERE child = ? AND open = 1", child)
 
 
 def release(
@@ -31,17 +31,17 @@ def release(
     left -= _answer(commit, parent, content, left, stranded=False)
     if not succeeded:
         left -= _answer(commit, parent, "AND need = 1 ", left, stranded=True)
-    more = commit.one("SELECT 1 FROM edge WHERE parent = ? AND open = 1", parent)
+    more = commit.one("SELECT 1 FROM omniq_edge WHERE parent = ? AND open = 1", parent)
     commit.unreleased = commit.unreleased or more is not None
     change = f"ties | {Tie.RELEASING}" if more else f"ties & {Tie.RELEASING - 1}"
-    commit.run(f"UPDATE task SET ties = {change} WHERE pk = ?", pk)
+    commit.run(f"UPDATE omniq_task SET ties = {change} WHERE pk = ?", pk)
     commit.topics.add("tasks")
     return limit - left
 
 
 def _answer(commit: Commit, parent: str, which: str, limit: int, *, stranded: bool) -> int:
     (children,) = commit.one(
-        "SELECT json_group_array(child) FROM (SELECT child FROM edge "
+        "SELECT json_group_array(child) FROM (SELECT child FROM omniq_edge "
         f"WHERE parent = ? AND open = 1 {which}ORDER BY child LIMIT ?)",
         parent,
         limit,
@@ -49,10 +49,10 @@ def _answer(commit: Commit, parent: str, which: str, limit: int, *, stranded: bo
     if children == "[]":
         return 0
     here = "id IN (SELECT value FROM json_each(?))"
-    told = f"UPDATE task SET waiting = waiting - 1, {{change}} WHERE {here}"
+    told = f"UPDATE omniq_task SET waiting = waiting - 1, {{change}} WHERE {here}"
     if stranded:
         (marked,) = commit.one(
-            f"SELECT json_group_array(id) FROM task WHERE {here} AND status = 10", children
+            f"SELECT json_group_array(id) FROM omniq_task WHERE {here} AND status = 10", children
         )
         commit.run(told.format(change="flags = flags | (status = 10)"), children)
         commit.stranded += decode(marked, type=list[str])
@@ -62,14 +62,15 @@ def _answer(commit: Commit, parent: str, which: str, limit: int, *, stranded: bo
         commit.run(told.format(change=change), commit.now, children)
         for status in (_SCHEDULED, _READY):
             (queues,) = commit.one(
-                "SELECT json_group_array(DISTINCT queue) FROM task "
+                "SELECT json_group_array(DISTINCT queue) FROM omniq_task "
                 f"WHERE {here} AND status = {status}",
                 children,
             )
             for queue in decode(queues, type=list[str]):
                 commit.became(status, queue)
     return commit.run(
-        "UPDATE edge SET open = 0 WHERE parent = ? AND child IN (SELECT value FROM json_each(?))",
+        "UPDATE omniq_edge SET open = 0 WHERE parent = ? AND child IN (SELECT value "
+        "FROM json_each(?))",
         parent,
         children,
     )

@@ -23,9 +23,9 @@ from omniq.storage.sqlite.rows import (
 )
 
 _READY, _SCHEDULED, _WAITING = int(Status.READY), int(Status.SCHEDULED), int(Status.WAITING)
-FREE_KEY = "DELETE FROM uniq WHERE key = ? AND task = ?"
+FREE_KEY = "DELETE FROM omniq_uniq WHERE key = ? AND task = ?"
 _INSERT_EDGES = Many(
-    "INSERT INTO edge (parent, child, need, open) VALUES {rows} "
+    "INSERT INTO omniq_edge (parent, child, need, open) VALUES {rows} "
     "ON CONFLICT (parent, child) DO NOTHING",
     4,
 )
@@ -43,12 +43,12 @@ def insert_plain(commit: Commit, units: Sequence[tuple[int, Insert]]) -> None:
             usual += usual_values(row, status)
         else:
             others += task_values(row, status)
-    (last,) = commit.one("SELECT coalesce(max(pk), 0) FROM task")
+    (last,) = commit.one("SELECT coalesce(max(pk), 0) FROM omniq_task")
     added = INSERT_USUAL.run(commit.cursor, usual) + INSERT_TASKS.run(commit.cursor, others)
     new: set[str] | None = None
     if added < len(units):  # some ids are known: those that are new lie behind `last`
         (found,) = commit.one(
-            "SELECT json_group_array(id) FROM task "
+            "SELECT json_group_array(id) FROM omniq_task "
             "WHERE id IN (SELECT value FROM json_each(?)) AND pk > ?",
             ids_json([unit.row.id for _, unit in units]),
             last,
@@ -66,7 +66,7 @@ def insert_plain(commit: Commit, units: Sequence[tuple[int, Insert]]) -> None:
 def insert(commit: Commit, at: int, unit: Insert, *, rider: bool = False) -> Applied:
     """Insert one row with its parents and unique key."""
     row, deps = unit.row, unit.deps
-    if commit.one("SELECT 1 FROM task WHERE id = ?", row.id):
+    if commit.one("SELECT 1 FROM omniq_task WHERE id = ?", row.id):
         return Applied.ALREADY
     if row.unique is not None and (holder := key_holder(commit, row.unique, row.id)):
         if not rider:
@@ -108,8 +108,8 @@ def insert(commit: Commit, at: int, unit: Insert, *, rider: bool = False) -> App
     if edges:
         _INSERT_EDGES.run(commit.cursor, edges)
         commit.run(
-            f"UPDATE task SET ties = ties | {Tie.PARENT} WHERE id IN "
-            "(SELECT parent FROM edge WHERE child = ? AND open = 1)",
+            f"UPDATE omniq_task SET ties = ties | {Tie.PARENT} WHERE id IN "
+            "(SELECT parent FROM omniq_edge WHERE child = ? AND open = 1)",
             row.id,
         )
     if flags & Flag.STRANDED:
@@ -138,10 +138,11 @@ def _strictness(dep: Dep) -> bool:
 
 def _parents(commit: Commit, deps: tuple[Dep, ...]) -> dict[str, int]:
     (found,) = commit.one(
-        "SELECT json_group_array(json_array(id, status)) FROM task "
+        "SELECT json_group_array(json_array(id, status)) FROM omniq_task "
         "WHERE id IN (SELECT value FROM json_each(?)) "
-        "AND (keep_until IS NULL OR keep_until > ? OR EXISTS (SELECT 1 FROM edge "
-        "JOIN task child ON child.id = edge.child WHERE edge.parent = task.id "
+        "AND (keep_until IS NULL OR keep_until > ? OR EXISTS (SELECT 1 FROM omniq_edge "
+        "JOIN omniq_task child ON child.id = omniq_edge.child "
+        "WHERE omniq_edge.parent = omniq_task.id "
         "AND child.status < 60))",
         ids_json([dep.parent for dep in deps]),
         commit.now,
@@ -155,7 +156,7 @@ def _parents(commit: Commit, deps: tuple[Dep, ...]) -> dict[str, int]:
 def key_holder(commit: Commit, unique: Unique, task: str) -> str | None:
     """Which other task holds the key now."""
     found = commit.one(
-        "SELECT task FROM uniq WHERE key = ? AND task <> ? AND (until IS NULL OR until > ?)",
+        "SELECT task FROM omniq_uniq WHERE key = ? AND task <> ? AND (until IS NULL OR until > ?)",
         unique.key,
         task,
         commit.now,
@@ -166,7 +167,7 @@ def key_holder(commit: Commit, unique: Unique, task: str) -> str | None:
 def take_key(commit: Commit, unique: Unique, task: str) -> None:
     """Hold a key that is free."""
     commit.run(
-        "INSERT INTO uniq (key, task, until) VALUES (?, ?, ?) "
+        "INSERT INTO omniq_uniq (key, task, until) VALUES (?, ?, ?) "
         "ON CONFLICT (key) DO UPDATE SET task = excluded.task, until = excluded.until",
         unique.key,
         task,

@@ -1,4 +1,7 @@
-"""Migrations: numbered .sql files, applied once each and counted in `user_version`."""
+"""Migrations: numbered .sql files, each applied once and counted in `omniq_schema`.
+
+The tables may share a file with somebody else's, so nothing here looks at what is not ours.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ from importlib.resources import files
 
 from omniq.errors import SchemaError
 
+FIRST_TABLES = frozenset({"task", "result", "event", "doc", "edge", "uniq", "owner"})
+"""What the tables were called before they could share a file, in no version ever released."""
+
 
 def steps() -> list[tuple[int, str]]:
     """Number and text of every migration, in order."""
@@ -16,19 +22,18 @@ def steps() -> list[tuple[int, str]]:
     return sorted(found)
 
 
+NEWEST = steps()[-1][0]
+"""The version of the tables this OmniQ works with."""
+
+
 def migrate(connection: sqlite3.Connection, where: str) -> None:
     """Bring the tables up to date; several processes may do so at once."""
-    wanted = steps()[-1][0]
-    if _version(connection, where, wanted) == wanted:
+    if version(connection, where) == NEWEST:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        have = _version(connection, where, wanted)  # another process may have been quicker
-        for number, text in steps():
-            if number > have:
-                for statement in _statements(text):
-                    connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {wanted}")
+        for statement in missing(connection, where):  # another process may have been quicker
+            connection.execute(statement)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -36,20 +41,35 @@ def migrate(connection: sqlite3.Connection, where: str) -> None:
         raise
 
 
-def _version(connection: sqlite3.Connection, where: str, wanted: int) -> int:
-    (have,) = connection.execute("PRAGMA user_version").fetchone()
-    if have > wanted:
+def missing(connection: sqlite3.Connection, where: str) -> list[str]:
+    """The statements that would bring the tables up to date."""
+    have = version(connection, where)
+    return [s for number, text in steps() if number > have for s in statements(text)]
+
+
+def version(connection: sqlite3.Connection, where: str) -> int:
+    """The version of the tables there; 0: none. Raises SchemaError if they are not for us."""
+    cursor = sqlite3.Cursor(connection)  # not the connection's own, which may make other rows
+    names = {name for (name,) in cursor.execute("SELECT name FROM sqlite_schema")}
+    if "omniq_schema" in names:
+        (have,) = cursor.execute("SELECT coalesce(max(version), 0) FROM omniq_schema").fetchone()
+        if have > NEWEST:
+            raise SchemaError(
+                f"{where} has OmniQ's tables of version {have}, this OmniQ knows {NEWEST}: it was "
+                "last used by a newer OmniQ; update this one, or give it a database of its own"
+            )
+        return int(have)
+    (number,) = cursor.execute("PRAGMA user_version").fetchone()
+    if number == 1 and names >= FIRST_TABLES:
         raise SchemaError(
-            f"{where} has tables of version {have}, this OmniQ knows {wanted}: it was last used "
-            "by a newer OmniQ; update this one, or give it a database of its own"
+            f"{where} was made by an OmniQ from before its first release, whose tables had other "
+            "names: finish its tasks with that one, then remove the file, or name another"
         )
-    if have == 0 and connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
-        raise SchemaError(f"{where} is a database of something else; give OmniQ a file of its own")
-    return int(have)
+    return 0
 
 
-def _statements(text: str) -> Iterator[str]:
-    """`executescript` would commit first; a migration is one transaction."""
+def statements(text: str) -> Iterator[str]:
+    """One by one: `executescript` would commit first, and a migration is one transaction."""
     statement = ""
     for line in text.splitlines(keepends=True):
         statement += line

@@ -23,7 +23,7 @@ _RUNNING, _CANCELLED = int(Status.RUNNING), int(Status.CANCELLED)
 _ONLY_RUNNING = (Status.RUNNING,)
 _STATE = "pk, id, queue, status, epoch, claim, cancel, ties, reply, run_at, owner, json(uniq)"
 _READ_STATES = (
-    f"SELECT json_group_array(json_array({_STATE})) FROM task "
+    f"SELECT json_group_array(json_array({_STATE})) FROM omniq_task "
     "WHERE id IN (SELECT value FROM json_each(?))"
 )
 
@@ -185,7 +185,7 @@ def move(commit: Commit, at: int, unit: Move) -> Applied:
                 commit.taken[at] = holder
                 return Applied.REFUSED
             take_key(commit, state.unique, state.id)
-        commit.run("DELETE FROM result WHERE id = ?", state.id)
+        commit.run("DELETE FROM omniq_result WHERE id = ?", state.id)
     _write(commit, state, to, patch)
     if to is not None:
         commit.became(to, state.queue)
@@ -222,7 +222,7 @@ def _holds(unit: Move, state: State) -> bool:
 
 def _ask(commit: Commit, state: State) -> Applied:
     if not state.cancel:
-        commit.run("UPDATE task SET cancel = 1 WHERE pk = ?", state.pk)
+        commit.run("UPDATE omniq_task SET cancel = 1 WHERE pk = ?", state.pk)
         commit.topics.add("tasks")
     commit.topics.add(f"owner:{state.owner}")
     return Applied.CANCEL_ASKED
@@ -242,7 +242,7 @@ def _write(commit: Commit, state: State, to: int | None, patch: Patch) -> None:
         else:
             fields.append(f"ties = ties & {Tie.RELEASING - 1}")
     if fields:
-        text = f"UPDATE task SET {', '.join(fields)} WHERE pk = ?"
+        text = f"UPDATE omniq_task SET {', '.join(fields)} WHERE pk = ?"
         commit.run(text, *values, state.pk)
     if to is None and state.status == _SCHEDULED:
         commit.became(_SCHEDULED, state.queue)  # it may be due before others now
@@ -251,7 +251,7 @@ def _write(commit: Commit, state: State, to: int | None, patch: Patch) -> None:
 def _refuse_results(commit: Commit, results: list[Any], places: dict[str, int]) -> None:
     """Some result was not kept: a result of a later run is there already. Find which."""
     (found,) = commit.one(
-        "SELECT json_group_object(id, epoch) FROM result "
+        "SELECT json_group_object(id, epoch) FROM omniq_result "
         "WHERE id IN (SELECT value FROM json_each(?))",
         ids_json(results[::4]),
     )
@@ -281,8 +281,8 @@ def _stored(patch: Patch) -> list[Any]:
 def _update(to: int, names: tuple[str, ...]) -> Many:
     fields = "".join(f", {name} = v.column{n}" for n, name in enumerate(names, 2))
     return Many(
-        f"UPDATE task SET status = {to}, claim = NULL, flags = 0, cancel = 0{fields} "
-        "FROM (VALUES {rows}) AS v WHERE task.pk = v.column1",
+        f"UPDATE omniq_task SET status = {to}, claim = NULL, flags = 0, cancel = 0{fields} "
+        "FROM (VALUES {rows}) AS v WHERE omniq_task.pk = v.column1",
         1 + len(names),
     )
 
@@ -291,8 +291,9 @@ def _update(to: int, names: tuple[str, ...]) -> Many:
 def _end_many(to: int, names: tuple[str, ...]) -> Many:
     fields = "".join(f", {name} = v.column{n}" for n, name in enumerate(names, 4))
     return Many(
-        f"UPDATE task SET status = {to}, claim = NULL, flags = 0, cancel = 0, waiting = 0{fields} "
-        "FROM (VALUES {rows}) AS v WHERE task.id = v.column1 AND task.status = 50 "
-        "AND task.epoch = v.column2 AND task.claim = v.column3 AND task.ties = 0",
+        f"UPDATE omniq_task SET status = {to}, "
+        f"claim = NULL, flags = 0, cancel = 0, waiting = 0{fields} "
+        "FROM (VALUES {rows}) AS v WHERE omniq_task.id = v.column1 AND omniq_task.status = 50 "
+        "AND omniq_task.epoch = v.column2 AND omniq_task.claim = v.column3 AND omniq_task.ties = 0",
         3 + len(names),
     )

@@ -22,29 +22,29 @@ SCAN = 100_000
 """Rows any other search looks at."""
 _ANY = (TaskFilter(), TaskFilter(oldest_first=True))
 _IDS = "(SELECT value FROM json_each(?))"
-_VISIBLE = f"(keep_until IS NULL OR keep_until > ? OR {NEEDED.format(id='task.id')})"
+_VISIBLE = f"(keep_until IS NULL OR keep_until > ? OR {NEEDED.format(id='omniq_task.id')})"
 
-GET_TASKS = f"FROM task WHERE id IN {_IDS} AND {_VISIBLE}"
+GET_TASKS = f"FROM omniq_task WHERE id IN {_IDS} AND {_VISIBLE}"
 GET_RESULTS = (
     "SELECT json_group_array(json_array(id, epoch, until, length(value))), "
-    f"CAST(group_concat(value, '') AS BLOB) FROM result WHERE id IN {_IDS} "
-    f"AND (until IS NULL OR until > ? OR {NEEDED.format(id='result.id')})"
+    f"CAST(group_concat(value, '') AS BLOB) FROM omniq_result WHERE id IN {_IDS} "
+    f"AND (until IS NULL OR until > ? OR {NEEDED.format(id='omniq_result.id')})"
 )
 # One index each, so that a million ended rows are counted without a look at the table.
 COUNT_TASKS = (
     "SELECT json_group_array(json_array(queue, status, n)) FROM ("
-    "SELECT queue, status, count(*) AS n FROM task INDEXED BY task_ended "
+    "SELECT queue, status, count(*) AS n FROM omniq_task INDEXED BY omniq_task_ended "
     f"WHERE status >= 60 AND {_VISIBLE} GROUP BY queue, status "
-    "UNION ALL SELECT queue, 50, count(*) FROM task INDEXED BY task_running "
+    "UNION ALL SELECT queue, 50, count(*) FROM omniq_task INDEXED BY omniq_task_running "
     "WHERE status = 50 GROUP BY queue "
-    "UNION ALL SELECT queue, 40, count(*) FROM task INDEXED BY task_ready "
+    "UNION ALL SELECT queue, 40, count(*) FROM omniq_task INDEXED BY omniq_task_ready "
     "WHERE status = 40 GROUP BY queue "
-    "UNION ALL SELECT queue, 30, count(*) FROM task INDEXED BY task_scheduled "
+    "UNION ALL SELECT queue, 30, count(*) FROM omniq_task INDEXED BY omniq_task_scheduled "
     "WHERE status = 30 GROUP BY queue "
-    "UNION ALL SELECT queue, status, count(*) FROM task INDEXED BY task_waiting "
+    "UNION ALL SELECT queue, status, count(*) FROM omniq_task INDEXED BY omniq_task_waiting "
     "WHERE status < 30 GROUP BY queue, status "
     # Rows that are past their stamp before they ended are not shown.
-    "UNION ALL SELECT queue, status, -count(*) FROM task INDEXED BY task_kept "
+    "UNION ALL SELECT queue, status, -count(*) FROM omniq_task INDEXED BY omniq_task_kept "
     f"WHERE status < 60 AND keep_until IS NOT NULL AND NOT {_VISIBLE} GROUP BY queue, status)"
 )
 
@@ -88,21 +88,22 @@ def find_tasks(
     values.append(now)
     way, back, direction = (">", "<", "ASC") if filter.oldest_first else ("<", ">", "DESC")
     if after is not None:
-        where.append(f"task.id {way} ?")
+        where.append(f"omniq_task.id {way} ?")
         values.append(after)
     index = _index(filter)
     edge = None
     if filter.text is not None or (filter not in _ANY and not index):
         edge = _edge(cursor, filter, after, way, direction)
         if edge is not None:
-            where.append(f"task.id {back}= ?")
+            where.append(f"omniq_task.id {back}= ?")
             values.append(edge)
-    order = f"FROM task{index} WHERE {' AND '.join(where)} ORDER BY task.id {direction}"
+    order = f"FROM omniq_task{index} WHERE {' AND '.join(where)} ORDER BY omniq_task.id {direction}"
     if filter.text is not None:
         ids = _with_text(cursor, order, values, filter.text, limit + 1)
-        order, values = f"FROM task WHERE id IN {_IDS} ORDER BY id {direction}", [ids_json(ids)]
+        order = f"FROM omniq_task WHERE id IN {_IDS} ORDER BY id {direction}"
+        values = [ids_json(ids)]
     found = cursor.execute(
-        f"SELECT {PACKED_HOT} FROM task WHERE pk IN (SELECT task.pk {order} LIMIT ?)",
+        f"SELECT {PACKED_HOT} FROM omniq_task WHERE pk IN (SELECT omniq_task.pk {order} LIMIT ?)",
         [*values, limit + 1],
     ).fetchone()
     rows = sorted(unpack_tasks(found), key=_id, reverse=not filter.oldest_first)
@@ -117,7 +118,7 @@ def _edge(
     """The last id a search looks at, if it has to stop before the end."""
     begin, values = ("", []) if after is None else (f"WHERE id {way} ? ", [after])
     scan = SCAN if filter.text is None else TEXT_SCAN
-    sql = f"SELECT id FROM task {begin}ORDER BY id {direction} LIMIT 1 OFFSET ?"
+    sql = f"SELECT id FROM omniq_task {begin}ORDER BY id {direction} LIMIT 1 OFFSET ?"
     found = cursor.execute(sql, [*values, scan - 1]).fetchone()
     return found[0] if found else None
 
@@ -128,11 +129,11 @@ def _id(row: TaskRow) -> str:
 
 def _index(filter: TaskFilter) -> str:
     if filter.group is not None:
-        return " INDEXED BY task_group"
+        return " INDEXED BY omniq_task_group"
     if filter.statuses == (Status.RUNNING,):
-        return " INDEXED BY task_running"
+        return " INDEXED BY omniq_task_running"
     if filter.statuses and min(filter.statuses) > FINAL:
-        return " INDEXED BY task_not_well"
+        return " INDEXED BY omniq_task_not_well"
     return ""
 
 
@@ -142,20 +143,20 @@ def _conditions(f: TaskFilter) -> tuple[list[str], list[Any]]:
     several = {"queue": f.queues, "name": f.names, "status": f.statuses}
     for column, choices in several.items():
         if choices:
-            where.append(f"task.{column} IN ({','.join('?' * len(choices))})")
+            where.append(f"omniq_task.{column} IN ({','.join('?' * len(choices))})")
             values += choices
     if f.statuses == (Status.RUNNING,):
-        where.append("task.status = 50")
+        where.append("omniq_task.status = 50")
     if f.statuses and min(f.statuses) > FINAL:
-        where.append("task.status >= 70")
+        where.append("omniq_task.status >= 70")
     single = {
-        "task.owner = ?": f.owner,
-        "task.grp = ?": f.group,
-        "task.fault = ?": f.fault,
-        "task.created_at >= ?": f.created_from,
-        "task.created_at < ?": f.created_to,
-        "EXISTS (SELECT 1 FROM json_each(task.tags) WHERE value = ?)": f.tag,
-        "task.id IN (SELECT child FROM edge WHERE parent = ?)": f.parent,
+        "omniq_task.owner = ?": f.owner,
+        "omniq_task.grp = ?": f.group,
+        "omniq_task.fault = ?": f.fault,
+        "omniq_task.created_at >= ?": f.created_from,
+        "omniq_task.created_at < ?": f.created_to,
+        "EXISTS (SELECT 1 FROM json_each(omniq_task.tags) WHERE value = ?)": f.tag,
+        "omniq_task.id IN (SELECT child FROM omniq_edge WHERE parent = ?)": f.parent,
     }
     for condition, value in single.items():
         if value is not None:
@@ -199,7 +200,7 @@ def get_docs(
         where.append("due_at IS NOT NULL AND due_at < ?")
         values.append(due_before)
     sql = (
-        "SELECT kind, key, value, rev, due_at, expires_at FROM doc "
+        "SELECT kind, key, value, rev, due_at, expires_at FROM omniq_doc "
         f"WHERE {' AND '.join(where)} ORDER BY key LIMIT ?"
     )
     return [Doc(*row) for row in cursor.execute(sql, [*values, limit]).fetchall()]
@@ -249,7 +250,7 @@ def read_events(
     # Unary plus keeps one task's events on the index of its own; the others walk by number.
     order = "+pk" if filter.task is not None else "pk"
     (text,) = cursor.execute(
-        f"SELECT json_group_array(json_array({_EVENT})) FROM (SELECT * FROM event "
+        f"SELECT json_group_array(json_array({_EVENT})) FROM (SELECT * FROM omniq_event "
         f"WHERE {' AND '.join(where)} ORDER BY {order} "
         f"{'DESC' if filter.newest_first else 'ASC'} LIMIT ?)",
         [*values, limit],

@@ -21,7 +21,7 @@ encode_json = msgspec.json.Encoder().encode
 
 
 class Tie:
-    """Bits of `task.ties`: what the end of a task has to look after besides its own row."""
+    """Bits of `omniq_task.ties`: what the end of a task has to look after besides its own row."""
 
     UNIQUE = 1
     CHILD = 2
@@ -72,7 +72,7 @@ _TASK_COLUMNS = (
     "preview, error, body"
 )
 INSERT_TASKS = Many(
-    f"INSERT INTO task ({_TASK_COLUMNS}) VALUES {{rows}} ON CONFLICT (id) DO NOTHING",
+    f"INSERT INTO omniq_task ({_TASK_COLUMNS}) VALUES {{rows}} ON CONFLICT (id) DO NOTHING",
     1 + _TASK_COLUMNS.count(","),
 )
 
@@ -83,7 +83,7 @@ _USUAL_COLUMNS = (
     "preview, body"
 )
 INSERT_USUAL = Many(
-    f"INSERT INTO task ({_USUAL_COLUMNS}) VALUES {{rows}} ON CONFLICT (id) DO NOTHING",
+    f"INSERT INTO omniq_task ({_USUAL_COLUMNS}) VALUES {{rows}} ON CONFLICT (id) DO NOTHING",
     1 + _USUAL_COLUMNS.count(","),
 )
 
@@ -196,6 +196,6 @@ def read_tasks(cursor: sqlite3.Cursor, source: str, values: Sequence[Any]) -> li
         return unpack_tasks(cursor.execute(f"SELECT {PACKED_FULL} {source}", values).fetchone())
     except sqlite3.DataError:  # together they are more than one SQLite value can hold
         (pks,) = cursor.execute(f"SELECT json_group_array(pk) {source}", values).fetchone()
-        one = f"SELECT {PACKED_FULL} FROM task WHERE pk = ?"
+        one = f"SELECT {PACKED_FULL} FROM omniq_task WHERE pk = ?"
         found = [cursor.execute(one, (pk,)).fetchone() for pk in msgspec.json.decode(pks)]
         return [row for packed in found for row in unpack_tasks(packed)]

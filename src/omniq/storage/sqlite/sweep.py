@@ -13,67 +13,72 @@ from omniq.storage.sqlite.edges import release
 
 # A parent is needed while one of its children has not ended.
 NEEDED = (
-    "EXISTS (SELECT 1 FROM edge JOIN task AS child ON child.id = edge.child "
-    "WHERE edge.parent = {id} AND child.status < 60)"
+    "EXISTS (SELECT 1 FROM omniq_edge JOIN omniq_task AS child ON child.id = omniq_edge.child "
+    "WHERE omniq_edge.parent = {id} AND child.status < 60)"
 )
-_FREE = f"NOT {NEEDED.format(id='task.id')}"
+_FREE = f"NOT {NEEDED.format(id='omniq_task.id')}"
 RELEASING = (
     "SELECT json_group_array(json_array(pk, id, status)) FROM (SELECT pk, id, status "
-    "FROM task INDEXED BY task_releasing WHERE ties >= 8 LIMIT ?)"
+    "FROM omniq_task INDEXED BY omniq_task_releasing WHERE ties >= 8 LIMIT ?)"
 )
 # Every (queue, status) that ended rows have: one step along the index for each.
 PAIRS = (
     "WITH RECURSIVE pair (queue, status) AS ("
-    "SELECT * FROM (SELECT queue, status FROM task INDEXED BY task_ended WHERE status >= 60 "
+    "SELECT * FROM (SELECT queue, status FROM omniq_task INDEXED BY omniq_task_ended "
+    "WHERE status >= 60 "
     "ORDER BY queue, status LIMIT 1) UNION ALL "
-    "SELECT task.queue, task.status FROM pair JOIN task ON task.pk = ("
-    "SELECT later.pk FROM task AS later INDEXED BY task_ended WHERE later.status >= 60 "
+    "SELECT omniq_task.queue, omniq_task.status FROM pair JOIN omniq_task ON omniq_task.pk = ("
+    "SELECT later.pk FROM omniq_task AS later INDEXED BY omniq_task_ended WHERE later.status >= 60 "
     "AND (later.queue, later.status) > (pair.queue, pair.status) "
     "ORDER BY later.queue, later.status LIMIT 1)) "
     "SELECT json_group_array(json_array(queue, status)) FROM pair"
 )
 ENDED = (
-    "SELECT json_group_array(id) FROM (SELECT id FROM task INDEXED BY task_ended "
+    "SELECT json_group_array(id) FROM (SELECT id FROM omniq_task INDEXED BY omniq_task_ended "
     "WHERE status >= 60 AND queue = :queue AND status = :status AND keep_until <= :now "
     f"AND {_FREE} LIMIT :limit)"
 )
 KEPT = (
-    "SELECT json_group_array(id) FROM (SELECT id FROM task INDEXED BY task_kept "
+    "SELECT json_group_array(id) FROM (SELECT id FROM omniq_task INDEXED BY omniq_task_kept "
     "WHERE status < 60 AND keep_until IS NOT NULL AND keep_until <= :now "
     f"AND {_FREE} LIMIT :limit)"
 )
 _THESE = "IN (SELECT value FROM json_each(?))"
 DROP_TASKS = (
     # A key without a time of its own goes with its row.
-    "DELETE FROM uniq WHERE (key, task) IN (SELECT json_extract(uniq, '$[0]'), id FROM task "
+    "DELETE FROM omniq_uniq WHERE (key, task) IN (SELECT json_extract(uniq, '$[0]'), id "
+    "FROM omniq_task "
     f"WHERE id {_THESE} AND uniq IS NOT NULL "
     "AND (json_extract(uniq, '$[2]') <> 'time' OR json_extract(uniq, '$[1]') IS NULL))",
-    f"DELETE FROM result WHERE until IS NULL AND id {_THESE}",
-    f"DELETE FROM edge WHERE child {_THESE}",
-    f"DELETE FROM edge WHERE parent {_THESE}",
-    f"DELETE FROM task WHERE id {_THESE}",
+    f"DELETE FROM omniq_result WHERE until IS NULL AND id {_THESE}",
+    f"DELETE FROM omniq_edge WHERE child {_THESE}",
+    f"DELETE FROM omniq_edge WHERE parent {_THESE}",
+    f"DELETE FROM omniq_task WHERE id {_THESE}",
 )
 DROP_RESULTS = (
-    "DELETE FROM result WHERE id IN (SELECT id FROM result INDEXED BY result_until "
+    "DELETE FROM omniq_result WHERE id IN (SELECT id FROM omniq_result "
+    "INDEXED BY omniq_result_until "
     "WHERE until IS NOT NULL AND until <= :now "
-    f"AND NOT {NEEDED.format(id='result.id')} ORDER BY until LIMIT :limit)"
+    f"AND NOT {NEEDED.format(id='omniq_result.id')} ORDER BY until LIMIT :limit)"
 )
 DROP_DOCS = (
-    "DELETE FROM doc WHERE (kind, key) IN (SELECT kind, key FROM doc INDEXED BY doc_expiring "
+    "DELETE FROM omniq_doc WHERE (kind, key) IN (SELECT kind, key FROM omniq_doc "
+    "INDEXED BY omniq_doc_expiring "
     "WHERE expires_at IS NOT NULL AND expires_at <= :now ORDER BY expires_at LIMIT :limit)"
 )
 DROP_KEYS = (
-    "DELETE FROM uniq WHERE key IN (SELECT key FROM uniq INDEXED BY uniq_until "
+    "DELETE FROM omniq_uniq WHERE key IN (SELECT key FROM omniq_uniq INDEXED BY omniq_uniq_until "
     "WHERE until IS NOT NULL AND until <= :now ORDER BY until LIMIT :limit)"
 )
 DROP_OWNERS = (
-    "DELETE FROM owner WHERE id IN (SELECT id FROM owner INDEXED BY owner_until "
-    "WHERE until <= :now AND NOT EXISTS (SELECT 1 FROM task INDEXED BY task_running "
-    "WHERE task.status = 50 AND task.owner = owner.id) ORDER BY until LIMIT :limit)"
+    "DELETE FROM omniq_owner WHERE id IN (SELECT id FROM omniq_owner INDEXED BY omniq_owner_until "
+    "WHERE until <= :now AND NOT EXISTS (SELECT 1 FROM omniq_task INDEXED BY omniq_task_running "
+    "WHERE omniq_task.status = 50 AND omniq_task.owner = omniq_owner.id) "
+    "ORDER BY until LIMIT :limit)"
 )
 # Events are kept for one length of time, so the oldest go first: no index is needed.
 DROP_EVENTS = (
-    "DELETE FROM event WHERE pk IN (SELECT pk FROM (SELECT pk, keep_until FROM event "
+    "DELETE FROM omniq_event WHERE pk IN (SELECT pk FROM (SELECT pk, keep_until FROM omniq_event "
     "WHERE keep_until IS NOT NULL ORDER BY pk LIMIT :limit) WHERE keep_until <= :now)"
 )
 

@@ -100,7 +100,11 @@ class Writer:
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """The one statement that does not wait for its turn by itself."""
+    """The one statement that does not wait for its turn by itself.
+
+    The file keeps this mode, also for others that use it. That is on purpose where the tables
+    live in a user's own database: without it a reader and a writer would shut each other out.
+    """
     deadline = time.monotonic() + BUSY_TIMEOUT
     while True:
         try:
