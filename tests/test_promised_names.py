@@ -50,7 +50,6 @@ PROMISED: dict[str, tuple[str, ...]] = {
 PENDING: dict[str, str] = {
     "omniq.contrib.fastapi.get_queue": "3",
     "omniq.contrib.fastapi.QueueDep": "3",
-    "omniq.contrib.django.OmniQConfig": "3",
     "omniq.contrib.django.OmniQBackend": "3",
     **{
         f"omniq.storage.{twin}{place}Storage": "4"

@@ -14,6 +14,7 @@ import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -94,6 +95,35 @@ class LoopThread:
                     with suppress(Exception):
                         answer.result()
             raise
+
+    def submit(
+        self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any, **named: Any
+    ) -> Future[T]:
+        """Start `function(*args)` on the loop and do not wait; for callers in another loop.
+
+        The coroutine sees the caller's context variables, and is cancelled with the future.
+        """
+        answer: Future[T] = Future()
+
+        def start() -> None:
+            if not answer.cancelled():
+                task = loop.create_task(function(*args, **named))
+                answer.add_done_callback(
+                    lambda _: answer.cancelled() and loop.call_soon_threadsafe(task.cancel)
+                )
+                task.add_done_callback(partial(_tell, answer))
+
+        with self._lock:
+            loop = self._started()
+            loop.call_soon_threadsafe(start)
+        return answer
+
+    def is_here(self) -> bool:
+        """Whether the caller runs in this very loop."""
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """Run a plain function on the loop's thread, where it meets no other call half done."""
@@ -193,6 +223,17 @@ class LoopThread:
             start_native_thread(partial(_serve, started, self._waiting_for_end), "omniq-loop")
             self._loop = started.result()
         return self._loop
+
+
+def _tell(answer: Future[T], task: asyncio.Task[T]) -> None:
+    if answer.done():
+        return
+    if task.cancelled():
+        answer.set_exception(StorageClosed("OmniQ was closed during this call"))
+    elif (error := task.exception()) is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(task.result())
 
 
 def refuse_inside_loop(called: object) -> None:

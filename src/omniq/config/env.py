@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from omniq.config.options import BY_VARIABLE, OPTIONS, PREFIX, Option
@@ -16,6 +16,12 @@ _OTHERS = ("OMNIQ_TEST_", "OMNIQ_FAILPOINT")
 """Variables of the test suite: not settings."""
 
 _warned: set[str] = set()
+_expected: set[str] = set()
+
+
+def expect(variables: Iterable[str]) -> None:
+    """An adapter reads these variables itself, so they are nothing to warn of."""
+    _expected.update(variables)
 
 
 class EnvConfig:
@@ -45,7 +51,10 @@ class EnvConfig:
         return sorted(
             name
             for name in self.environ
-            if name.startswith(PREFIX) and name not in BY_VARIABLE and not name.startswith(_OTHERS)
+            if name.startswith(PREFIX)
+            and name not in BY_VARIABLE
+            and name not in _expected
+            and not name.startswith(_OTHERS)
         )
 
     def warn(self) -> None:

@@ -1,0 +1,33 @@
+"""The Django app: `INSTALLED_APPS = [..., "omniq.contrib.django"]`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.core.signals import setting_changed
+from django.utils.module_loading import autodiscover_modules
+
+
+class OmniQConfig(AppConfig):
+    """Registers checks and imports the apps' `tasks` modules. Nothing is opened here."""
+
+    name = "omniq.contrib.django"
+    label = "omniq"
+    verbose_name = "OmniQ"
+    default = True
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from omniq.contrib.django.conf import BY_KEY, raw_settings
+
+        setting_changed.connect(_on_setting_changed, dispatch_uid="omniq")
+        if raw_settings().get("AUTODISCOVER", BY_KEY["AUTODISCOVER"].default):
+            autodiscover_modules("tasks")
+
+
+def _on_setting_changed(*, setting: str, **_: Any) -> None:
+    if setting in ("OMNIQ", "TASKS", "DATABASES", "BASE_DIR"):
+        from omniq.contrib.django.runtime import reset
+
+        reset()

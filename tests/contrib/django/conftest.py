@@ -1,0 +1,163 @@
+"""One Django for all tests of a process: configured here, its databases made when first asked for.
+
+* `db`: the test runs in a transaction that is rolled back, as in Django's TestCase.
+* `real_db`: it commits, and the tables are emptied behind it, as in TransactionTestCase.
+* `omniq(**keys)`: other `OMNIQ` settings for the rest of the test. Without it tasks are kept in
+  memory, and every test starts with a queue of its own.
+* `omniq_in_db`: the same with `DATABASE="default"`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import django
+import pytest
+from django.conf import settings
+
+from omniq.contrib.django.compat import package
+
+FOLDER = Path(tempfile.mkdtemp(prefix="omniq-django-"))
+
+
+def _database(name: str) -> dict[str, Any]:
+    """A file even in tests: threads and native workers need to see the same one."""
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": FOLDER / f"{name}.sqlite3",
+        "OPTIONS": {"timeout": 20, "transaction_mode": "IMMEDIATE"},
+        "TEST": {"NAME": FOLDER / f"test_{name}.sqlite3"},
+    }
+
+
+if not settings.configured:
+    settings.configure(
+        SECRET_KEY="tests only",
+        ALLOWED_HOSTS=["*"],
+        BASE_DIR=FOLDER,
+        DATABASES={"default": _database("default"), "other": _database("other")},
+        INSTALLED_APPS=[
+            "django.contrib.admin",
+            "django.contrib.auth",
+            "django.contrib.contenttypes",
+            "django.contrib.sessions",
+            "django.contrib.messages",
+            *(["django_tasks"] if package() == "django_tasks" else []),
+            "omniq.contrib.django",
+            "tests.contrib.django.shop",
+        ],
+        LOGGING_CONFIG=None,
+        MIDDLEWARE=[
+            "django.middleware.security.SecurityMiddleware",
+            "django.contrib.sessions.middleware.SessionMiddleware",
+            "django.middleware.common.CommonMiddleware",
+            "django.middleware.csrf.CsrfViewMiddleware",
+            "django.contrib.auth.middleware.AuthenticationMiddleware",
+            "django.contrib.messages.middleware.MessageMiddleware",
+        ],
+        OMNIQ={"STORAGE_TYPE": "memory"},
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        ROOT_URLCONF="tests.contrib.django.urls",
+        STATIC_URL="/static/",
+        TASKS={"default": {"BACKEND": "omniq.contrib.django.OmniQBackend", "QUEUES": []}},
+        TEMPLATES=[
+            {
+                "BACKEND": "django.template.backends.django.DjangoTemplates",
+                "APP_DIRS": True,
+                "OPTIONS": {
+                    "context_processors": [
+                        "django.template.context_processors.request",
+                        "django.contrib.auth.context_processors.auth",
+                        "django.contrib.messages.context_processors.messages",
+                    ]
+                },
+            }
+        ],
+        USE_TZ=True,
+    )
+    django.setup()
+
+
+def pytest_sessionfinish() -> None:
+    shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def _test_environment() -> Iterator[None]:
+    from django.test.utils import setup_test_environment, teardown_test_environment
+
+    setup_test_environment(debug=False)
+    yield
+    teardown_test_environment()
+
+
+@pytest.fixture(scope="session")
+def databases(_test_environment: None) -> Iterator[None]:
+    """The test databases, migrated."""
+    from django.test.utils import setup_databases, teardown_databases
+
+    made = setup_databases(verbosity=0, interactive=False)
+    yield
+    teardown_databases(made, verbosity=0)
+
+
+@pytest.fixture
+def db(databases: None) -> Iterator[None]:
+    """A transaction around the test, on every database, that is rolled back."""
+    from django.db import connections, transaction
+
+    with ExitStack() as stack:
+        for alias in connections:
+            stack.enter_context(transaction.atomic(using=alias))
+            stack.callback(transaction.set_rollback, True, using=alias)
+        yield
+
+
+@pytest.fixture
+def real_db(databases: None) -> Iterator[None]:
+    """Commits are real; every table is emptied when the test is over."""
+    from django.core.management import call_command
+    from django.db import connections
+
+    yield
+    for alias in connections:
+        call_command(
+            "flush", database=alias, verbosity=0, interactive=False, inhibit_post_migrate=True
+        )
+        connections[alias].close()
+
+
+@pytest.fixture(autouse=True)
+def _own_queue() -> Iterator[None]:
+    from omniq.contrib.django.runtime import reset
+
+    reset()
+    yield
+    reset()
+
+
+Omniq = Callable[..., None]
+
+
+@pytest.fixture
+def omniq() -> Iterator[Omniq]:
+    """`omniq(STORAGE_TYPE="sqlite", ...)`: `settings.OMNIQ` for the rest of the test."""
+    from django.test import override_settings
+
+    with ExitStack() as stack:
+
+        def change(**keys: Any) -> None:
+            stack.enter_context(override_settings(OMNIQ=keys))
+
+        yield change
+
+
+@pytest.fixture
+def omniq_in_db(omniq: Omniq, tmp_path: Path) -> None:
+    """Tasks are kept in the default database."""
+    omniq(DATABASE="default", BASE_DIR=tmp_path)
