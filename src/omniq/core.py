@@ -9,8 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
-import msgspec
-
 from omniq.backend import Backend, create_storage
 from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.config import load_config
@@ -23,12 +21,11 @@ from omniq.models.filters import EventFilter, EventPage, QueueCount, TaskFilter
 from omniq.models.info import TaskInfo, TaskList
 from omniq.models.result import TaskResult
 from omniq.models.row import TaskRow
-from omniq.models.status import Status
 from omniq.models.task import EnqueueOptions, Task, WorkerKind
-from omniq.models.units import Applied, Insert, Move
+from omniq.models.units import Insert, Move
 from omniq.models.worker import MinuteMetric, WorkerCard
-from omniq.queue import policy
-from omniq.queue.answers import not_found, refused, value_of
+from omniq.queue import acts
+from omniq.queue.answers import accepted, metric_key, metrics_of, not_found, value_of, workers_of
 from omniq.queue.batcher import Answer
 from omniq.queue.engine import Around, Engine, checked, task_from
 from omniq.queue.stores import Stores
@@ -38,9 +35,6 @@ from omniq.storage.base import BaseEventStorage, BaseResultStorage, BaseTaskQueu
 from omniq.workers import WorkerPool
 
 R = TypeVar("R")
-
-_CARD = msgspec.msgpack.Decoder(WorkerCard)
-_METRIC = msgspec.msgpack.Decoder(MinuteMetric)
 
 
 class AsyncOmniQ:
@@ -115,7 +109,7 @@ class AsyncOmniQ:
             stores = self._stores()
             self._engine = Engine(
                 self.config,
-                manager_for(self.config, stores),
+                manager_for(self.config, *(place.capabilities for place in stores.places)),
                 client=self.client,
                 clock=self._clock,
                 around=self.around,
@@ -297,9 +291,7 @@ class AsyncOmniQ:
         return [self._handle(i, a) for i, a in zip(inserts, answers, strict=True)]
 
     def _handle(self, insert: Insert, answer: Answer) -> AsyncTaskHandle[Any]:
-        if answer.applied is Applied.REFUSED:
-            raise refused(insert, answer)
-        return AsyncTaskHandle(insert.row.id, self)
+        return AsyncTaskHandle(accepted(insert, answer), self)
 
     # -- results -------------------------------------------------------------------------
 
@@ -386,16 +378,15 @@ class AsyncOmniQ:
     async def workers(self) -> list[WorkerCard]:
         """The workers that live, or have died a short while ago."""
         docs = await (await self._ready()).stores.tasks.get_docs("worker")
-        return [_CARD.decode(doc.value) for doc in docs]
+        return workers_of(docs)
 
     async def metrics(self, minutes: int = 60) -> list[MinuteMetric]:
         """What workers did in the last `minutes`: one entry per minute and worker, newest last."""
         session = await self._ready()
-        start = self._clock.now() - minutes * 60_000
-        after, found = f"{start - start % 60_000:015d}", []
+        after, found = metric_key(self._clock.now(), minutes), list[MinuteMetric]()
         while True:
             docs = await session.stores.tasks.get_docs("metric", after=after)
-            found += [_METRIC.decode(doc.value) for doc in docs]
+            found += metrics_of(docs)
             if len(docs) < 1000:
                 return found
             after = docs[-1].key
@@ -418,13 +409,7 @@ class AsyncOmniQ:
         """
         session = await self._ready()
         row = await self._row(session, id)
-        rules = session.engine.rules
-        move = policy.cancel(row.id, self._clock.now(), rules, queue=row.queue, name=row.name)
-        answer = await session.batcher.put(move)
-        done = answer.applied in (Applied.APPLIED, Applied.CANCEL_ASKED)
-        if done and actor:
-            self._tell(session, row, "cancel", actor)
-        return done
+        return await self._act(session, acts.cancel, row, actor)
 
     async def retry(self, id: str, *, actor: str = "") -> bool:
         """Run an ended task once more from the start, or a scheduled one now.
@@ -433,27 +418,16 @@ class AsyncOmniQ:
         """
         session = await self._ready()
         row = await self._row(session, id)
-        if not row.status.final and row.status is not Status.SCHEDULED:
-            return False
-        answer = await session.batcher.put(policy.replay(row, self._clock.now()))
-        if answer.applied is not Applied.APPLIED:
-            return False
-        self._tell(session, row, "retry", actor)
-        await self._work(session)
-        return True
+        done = await self._act(session, acts.retry, row, actor)
+        if done:
+            await self._work(session)
+        return done
 
     async def delete(self, id: str, *, actor: str = "") -> bool:
         """Forget an ended task and its result. False if it has not ended. Raises TaskNotFound."""
         session = await self._ready()
         row = await self._row(session, id)
-        if not row.status.final:
-            return False
-        now = self._clock.now()
-        move = Move(id=row.id, expect=(row.status,), patch={"keep_until": now})
-        if (await session.batcher.put(move)).applied is not Applied.APPLIED:
-            return False
-        self._tell(session, row, "delete", actor)
-        return True
+        return await self._act(session, acts.delete, row, actor)
 
     async def _row(self, session: Session, id: str) -> TaskRow:
         rows = await session.stores.tasks.get_tasks([str.__str__(id)])
@@ -461,12 +435,14 @@ class AsyncOmniQ:
             raise not_found(str.__str__(id))
         return rows[0]
 
-    def _tell(self, session: Session, row: TaskRow, what: str, actor: str) -> None:
-        """Leave an event about what somebody did by hand; it rides with the next trip."""
-        event = policy.action(row, what, actor, self._clock.now(), session.engine.rules)
-        if event.events:
-            session.batcher.put_later(event)
+    async def _act(self, session: Session, do: acts.Do, row: TaskRow, actor: str) -> bool:
+        act = do(row, actor, self._clock.now(), session.engine.rules)
+        if act is None or (await session.batcher.put(act.move)).applied not in act.done:
+            return False
+        if act.told.events:  # it rides with the next trip
+            session.batcher.put_later(act.told)
             session.batcher.start()
+        return True
 
 
 class AsyncTaskQueue(AsyncOmniQ):

@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING
 
 from omniq.errors import StorageError
 from omniq.models.config import OmniQConfig
-from omniq.models.units import PutDoc
 from omniq.queue.batcher import Batcher
-from omniq.queue.engine import Engine
+from omniq.queue.engine import Engine, announcement
 from omniq.queue.janitor import Janitor
 from omniq.queue.stores import Stores
 from omniq.queue.waiting import Waiter
 from omniq.serialization import KeyRing, SerializationManager
+from omniq.storage.base import Capabilities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
 log = logging.getLogger("omniq.queue")
-
-QUEUE = "queue"
 
 
 class Session:
@@ -62,12 +60,9 @@ class Session:
         await self.stores.close()
 
     async def announce(self, queues: Iterable[str]) -> None:
-        """Leave queues' names in the store, once, for workers that serve every queue.
-
-        Done before the first insert: a task whose queue nobody knows would wait for ever.
-        """
+        """Leave queues' names in the store, once, before the first insert."""
         for queue in set(queues) - self.announced:
-            await self.batcher.put(PutDoc(kind=QUEUE, key=queue, value=b"", expect=0))
+            await self.batcher.put(announcement(queue))
             self.announced.add(queue)
 
     async def _keep(self) -> None:
@@ -79,7 +74,7 @@ class Session:
             raise
 
 
-def manager_for(config: OmniQConfig, stores: Stores) -> SerializationManager:
+def manager_for(config: OmniQConfig, *places: Capabilities) -> SerializationManager:
     """The serializers with the keys that fit the places.
 
     Configured keys win. Places of this machine share a key file in the base directory, a
@@ -88,10 +83,9 @@ def manager_for(config: OmniQConfig, stores: Stores) -> SerializationManager:
     limit = config.tasks.max_payload
     if config.signing_keys:
         return SerializationManager(KeyRing.from_setting(config.signing_keys), limit=limit)
-    capabilities = [place.capabilities for place in stores.places]
-    if all(c.durability == "none" for c in capabilities):
+    if all(c.durability == "none" for c in places):
         return SerializationManager(_process_keys(), limit=limit)
-    if all(c.local for c in capabilities):
+    if all(c.local for c in places):
         return SerializationManager(KeyRing.local(config.base_dir), limit=limit)
     return SerializationManager(None, limit=limit)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+import msgspec
 
 from omniq.errors import (
     DuplicateTask,
@@ -14,12 +17,17 @@ from omniq.errors import (
     TaskFailed,
     TaskNotFound,
 )
+from omniq.models.row import Doc, Ms
 from omniq.models.status import Status
-from omniq.models.units import Insert
+from omniq.models.units import Applied, Insert
+from omniq.models.worker import MinuteMetric, WorkerCard
 from omniq.queue import policy
 from omniq.queue.batcher import Answer
 from omniq.queue.engine import Engine
 from omniq.queue.waiting import Ended
+
+_CARD = msgspec.msgpack.Decoder(WorkerCard)
+_METRIC = msgspec.msgpack.Decoder(MinuteMetric)
 
 
 def value_of(engine: Engine, id: str, ended: Ended | None) -> Any:
@@ -51,6 +59,29 @@ def not_found(id: str) -> TaskNotFound:
         f"no task has the id {id!r}: it was never enqueued here, or its retention is over",
         task_id=id,
     )
+
+
+def accepted(insert: Insert, answer: Answer) -> str:
+    """The id of a task that was stored; else the error that says why not."""
+    if answer.applied is Applied.REFUSED:
+        raise refused(insert, answer)
+    return insert.row.id
+
+
+def workers_of(docs: Iterable[Doc]) -> list[WorkerCard]:
+    """The cards of the workers, from docs of the kind `worker`."""
+    return [_CARD.decode(doc.value) for doc in docs]
+
+
+def metric_key(now: Ms, minutes: int) -> str:
+    """Docs of the kind `metric` behind this key are of the last `minutes`."""
+    start = now - minutes * 60_000
+    return f"{start - start % 60_000:015d}"
+
+
+def metrics_of(docs: Iterable[Doc]) -> list[MinuteMetric]:
+    """What workers did, from docs of the kind `metric`."""
+    return [_METRIC.decode(doc.value) for doc in docs]
 
 
 def refused(insert: Insert, answer: Answer) -> OmniQError:

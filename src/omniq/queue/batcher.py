@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from omniq.models.units import Applied, Insert, Move, PutResult, Receipt, Unit
@@ -122,6 +122,27 @@ class Batcher:
         await future
 
 
+def batches(units: Iterable[Unit], max_units: int = 500) -> Iterator[list[Unit]]:
+    """Units in order, cut where a place would not take more of them at once."""
+    batch: list[Unit] = []
+    ids: set[str] = set()
+    for unit in units:
+        id = _row_id(unit)
+        if len(batch) >= max_units or id in ids:
+            yield batch
+            batch, ids = [], set()
+        if id is not None:
+            ids.add(id)
+        batch.append(unit)
+    if batch:
+        yield batch
+
+
+def answer_of(receipt: Receipt, n: int) -> Answer:
+    """What became of unit `n` of a batch."""
+    return Answer(receipt.outcome[n], receipt.taken.get(n), receipt.missing.get(n, ()))
+
+
 def _row_id(unit: Unit) -> str | None:
     if isinstance(unit, Insert):
         return unit.row.id
@@ -131,15 +152,14 @@ def _row_id(unit: Unit) -> str | None:
 
 
 def _answer(batch: list[tuple[Unit, asyncio.Future[Answer] | None]], receipt: Receipt) -> None:
-    taken, missing = receipt.taken, receipt.missing
-    plain = not taken and not missing
+    plain = not receipt.taken and not receipt.missing
     for n, (_, future) in enumerate(batch):
         if future is not None and not future.done():
             if plain:
                 outcome = receipt.outcome[n]
                 future.set_result(_APPLIED if outcome is Applied.APPLIED else Answer(outcome))
             else:
-                future.set_result(Answer(receipt.outcome[n], taken.get(n), missing.get(n, ())))
+                future.set_result(answer_of(receipt, n))
 
 
 def _fail(

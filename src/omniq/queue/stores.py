@@ -9,7 +9,7 @@ keep the value for it; a failing event place never stops a task.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -115,9 +115,7 @@ class Stores:
         for source in sources:
             left = [id for id in epochs if id not in found]
             if left:
-                for result in await source.get_results(left):
-                    if result.epoch == epochs[result.id]:
-                        found[result.id] = result
+                found |= that_count(epochs, await source.get_results(left))
         return found
 
     async def read_events(
@@ -163,6 +161,11 @@ class Stores:
             await self.events.apply([PutEvents(tuple(events))])
         except StorageError as error:
             log.warning("%d events are lost, their place failed: %s", len(events), error)
+
+
+def that_count(epochs: Mapping[str, int], results: Iterable[ResultRow]) -> dict[str, ResultRow]:
+    """The results of the epochs with which their rows ended."""
+    return {result.id: result for result in results if epochs.get(result.id) == result.epoch}
 
 
 def _same(one: object, other: object) -> bool:
