@@ -8,7 +8,7 @@ Inside a running event loop every call raises `SyncInAsync`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, Unpack, cast, overload
@@ -521,8 +521,8 @@ class TaskQueue(OmniQ):
 class Worker(Owned):
     """Claims tasks of a queue and runs them until stopped.
 
-    `queues` limits it to some queues, a mapping gives them weights; without it serves all.
-    Use it as `with`, by `start` and `stop`, or `run` it until it is cancelled.
+    `queues` limits it to some queues, a mapping gives them weights; without it serves all but
+    those in `without`. Use it as `with`, by `start` and `stop`, or `run` it until it is cancelled.
     """
 
     _closer = "stop"
@@ -549,6 +549,14 @@ class Worker(Owned):
     def stop(self, grace: float | None = None) -> None:
         """No more claims; running tasks get `grace` seconds, then are given back."""
         self._let_go(self._async.stop, grace)
+
+    def emptied(self) -> None:
+        """Wait until nothing is left that could run now; what is due later does not count."""
+        self._run(self._async.emptied)
+
+    def drained(self) -> None:
+        """Wait until nothing runs."""
+        self._run(self._async.drained)
 
     def run(self) -> None:
         """Work until this call is cancelled, then stop within the grace."""
@@ -622,6 +630,7 @@ class WorkerPool(Worker):
         async_workers: int = 100,
         thread_workers: int = 10,
         queues: Sequence[str] | Mapping[str, int] | None = None,
+        without: Collection[str] = (),
         grace: float | None = None,
         embedded: bool = False,
     ) -> None:
@@ -631,6 +640,7 @@ class WorkerPool(Worker):
                 async_workers=async_workers,
                 thread_workers=thread_workers,
                 queues=queues,
+                without=without,
                 grace=grace,
                 embedded=embedded,
             )

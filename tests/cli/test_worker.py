@@ -111,6 +111,18 @@ async def test_it_serves_what_it_is_told(tmp_path: Path, queue: AsyncOmniQ) -> N
     assert card.queues == ("a", "b") and card.slots == {"async": 4, "thread": 2}
 
 
+async def test_a_batch_ends_by_itself(tmp_path: Path, queue: AsyncOmniQ) -> None:
+    ended = [await queue.enqueue("pid") for _ in range(3)]
+    later = await queue.enqueue("pid", delay=600)
+    limited = run([*CLI, "worker", "work:queue", "--batch", "--max-tasks", "2"], cwd=tmp_path)
+    assert limited.returncode == 0 and "Ran 2 tasks, as many as wanted." in limited.stderr
+    assert sorted([await each.status() for each in ended]) == ["pending", "success", "success"]
+    rest = run([*CLI, "worker", "work:queue", "--batch", "--max-tasks", "2"], cwd=tmp_path)
+    assert rest.returncode == 0 and "Nothing is left that could run now." in rest.stderr
+    assert [await each.status() for each in ended] == ["success"] * 3
+    assert await later.status() == "pending"
+
+
 async def test_a_web_app_lends_its_lifespan(tmp_path: Path, queue: AsyncOmniQ) -> None:
     command = [*CLI, "worker", "tests.contrib.shop:app"]
     with Program(command, cwd=tmp_path, paths=[ROOT]) as worker:

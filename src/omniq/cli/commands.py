@@ -65,15 +65,10 @@ def _app_option(function: F) -> F:
 @click.option("-c", "--concurrency", type=click.IntRange(1), help="Coroutines at once.")
 @click.option("-t", "--threads", type=click.IntRange(1), help="Plain functions at once.")
 @click.option("--grace", type=click.FloatRange(0), help="Seconds running tasks get at the stop.")
+@click.option("--batch", is_flag=True, help="Run what can run now, then leave.")
+@click.option("--max-tasks", type=click.IntRange(1), help="Leave after so many tasks.")
 @click.option("--name", metavar="KEY", help="Of an app with several queues: this one only.")
-def worker(
-    target: str,
-    queues: tuple[str, ...],
-    concurrency: int | None,
-    threads: int | None,
-    grace: float | None,
-    name: str | None,
-) -> None:
+def worker(target: str, name: str | None, **options: Any) -> None:
     """Work on the tasks of a queue until stopped.
 
     The first Ctrl-C or SIGTERM lets running tasks end (status 0), the second leaves at once:
@@ -82,7 +77,7 @@ def worker(
     from omniq.cli.load import load
     from omniq.contrib.runner import Wanted, run_worker
 
-    wanted = Wanted(queues=queues, concurrency=concurrency, threads=threads, grace=grace)
+    wanted = Wanted(**options)
     sys.exit(run_worker(load(target, name), wanted, say=ui.note))
 
 

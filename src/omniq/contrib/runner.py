@@ -1,4 +1,4 @@
-"""A process that does nothing but work on tasks, until it is told to stop."""
+"""A process that does nothing but work on tasks, until it is told to stop or has done enough."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,23 +17,31 @@ from msgspec.structs import replace
 from omniq.contrib.host import Host
 from omniq.contrib.signals import StopSignals
 from omniq.core import AsyncOmniQ
-from omniq.workers import WorkerPool
+from omniq.workers import Quota, WorkerPool
 
 Say = Callable[[str], None]
 
 HURRY = 3.0
 """Seconds a forced stop may take to give back what runs."""
+FORCE = "press Ctrl+C again to force"
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """How a worker should differ from its queue's configuration; None: not at all."""
+    """How a worker should differ from its queue's configuration; None: not at all.
+
+    `without` are queues to leave out. `batch`: leave as soon as nothing is left that could run
+    now. `max_tasks`: leave after so many.
+    """
 
     queues: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     concurrency: int | None = None
     threads: int | None = None
     grace: float | None = None
+    batch: bool = False
+    max_tasks: int | None = None
 
-    def worker(self, queue: AsyncOmniQ) -> WorkerPool:
+    def worker(self, queue: AsyncOmniQ, quota: Quota | None = None) -> WorkerPool:
         """The worker for a queue; it stands alone, whatever the configuration says."""
         said = {
             "async_workers": self.concurrency,
@@ -47,31 +55,48 @@ class Wanted(Struct, frozen=True, kw_only=True):
         if self.threads is not None and config.default == "thread":
             config = replace(config, max_workers=None)
         changes = {name: value for name, value in said.items() if value is not None}
-        return WorkerPool.configured(queue, replace(config, **changes))
+        config = replace(config, **changes)
+        return WorkerPool.configured(queue, config, without=self.without, quota=quota)
 
 
-def run_worker(host: Host, wanted: Wanted, *, say: Say, until_stdin_ends: bool = False) -> int:
-    """Work until a signal; gives the exit status: 0 drained, 128 + signal if it was forced."""
-    return asyncio.run(_run(host, wanted, say, until_stdin_ends))
+def run_worker(
+    host: Host,
+    wanted: Wanted,
+    *,
+    say: Say,
+    until_stdin_ends: bool = False,
+    stop: StopSignals | None = None,
+) -> int:
+    """Work until a signal; gives the exit status: 0 drained, 128 + signal if it was forced.
+
+    Takes the stop signals, which only works in the main thread; elsewhere give a `stop` that
+    is told of them.
+    """
+    return asyncio.run(_run(host, wanted, say, stop or StopSignals(), until_stdin_ends))
 
 
-async def _run(host: Host, wanted: Wanted, say: Say, until_stdin_ends: bool) -> int:
-    with StopSignals() as stop:
+async def _run(
+    host: Host, wanted: Wanted, say: Say, signals: StopSignals, until_stdin_ends: bool
+) -> int:
+    quota = Quota(wanted.max_tasks) if wanted.max_tasks is not None else None
+    with signals as stop:
         if until_stdin_ends:
             threading.Thread(target=_watch_stdin, args=(stop,), daemon=True).start()
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(host.running())
             workers = []
             for queue in host.queues:
-                worker = await wanted.worker(queue).start()
+                worker = await wanted.worker(queue, quota).start()
                 stack.push_async_callback(worker.stop, 0)
                 workers.append(worker)
                 say(f"Working on {queue.describe()} with {worker.describe()}.")
             say("Ctrl-C lets running tasks end and leaves; twice leaves at once.")
-            await stop.drain.wait()
-            grace = max(worker.grace or 0 for worker in workers)
-            say(f"Stopping: {_running(workers)} may go on for {grace:g} s.")
-            draining = asyncio.create_task(_drain(workers))
+            if (enough := await _until_over(workers, wanted, quota, stop)) is not None:
+                say(enough)
+            else:
+                grace = max(_grace(worker, stop) for worker in workers)
+                say(f"Stopping: {_running(workers)} may go on for {grace:g} s; {FORCE}.")
+            draining = asyncio.create_task(_drain(workers, stop))
             forced = asyncio.create_task(stop.force.wait())
             await asyncio.wait((draining, forced), return_when=asyncio.FIRST_COMPLETED)
             if not draining.done():
@@ -82,8 +107,43 @@ async def _run(host: Host, wanted: Wanted, say: Say, until_stdin_ends: bool) -> 
     return 0
 
 
-async def _drain(workers: list[WorkerPool]) -> None:
-    await asyncio.gather(*(worker.stop() for worker in workers))
+async def _until_over(
+    workers: list[WorkerPool], wanted: Wanted, quota: Quota | None, stop: StopSignals
+) -> str | None:
+    """Wait for a signal (None), or for the work to be over, and say why it is."""
+    ends: dict[asyncio.Task[Any], str | None] = {asyncio.create_task(stop.drain.wait()): None}
+    if wanted.batch:
+        emptied = _all(worker.emptied() for worker in workers)
+        ends[asyncio.create_task(emptied)] = "Nothing is left that could run now."
+    if quota is not None:
+        number = "1 task" if quota.runs == 1 else f"{quota.runs} tasks"
+        ends[asyncio.create_task(_spent(quota, workers))] = f"Ran {number}, as many as wanted."
+    try:
+        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for each in done:
+            each.result()
+        return None if stop.drain.is_set() else ends[done.pop()]
+    finally:
+        for each in ends:
+            each.cancel()
+
+
+async def _all(waits: Iterable[Coroutine[Any, Any, None]]) -> None:
+    await asyncio.gather(*waits)
+
+
+async def _spent(quota: Quota, workers: list[WorkerPool]) -> None:
+    await quota.spent()
+    await _all(worker.drained() for worker in workers)
+
+
+def _grace(worker: WorkerPool, stop: StopSignals) -> float:
+    grace = worker.grace or 0
+    return grace if stop.within is None else min(grace, stop.within)
+
+
+async def _drain(workers: list[WorkerPool], stop: StopSignals) -> None:
+    await _all(worker.stop(_grace(worker, stop)) for worker in workers)
 
 
 async def _leave_at_once(

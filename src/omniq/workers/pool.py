@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -26,6 +26,7 @@ from omniq.workers.base import Lane
 from omniq.workers.heartbeat import Heartbeat
 from omniq.workers.pump import Pump
 from omniq.workers.queues import QueueNames
+from omniq.workers.quota import Quota
 from omniq.workers.run import Reason
 
 log = logging.getLogger("omniq.worker")
@@ -54,15 +55,18 @@ class Pool:
         *,
         lanes: Mapping[str, Lane],
         served: Sequence[str] | Mapping[str, int] | None = None,
+        without: Collection[str] = (),
         embedded: bool = False,
         settled: Callable[[list[Move]], None] = lambda moves: None,
+        quota: Quota | None = None,
     ) -> None:
         if not lanes:
             raise ConfigError("a worker needs at least one lane")
         self.id = uuid7()
         self._engine, self._stores, self._lanes = engine, stores, dict(lanes)
         self._embedded = embedded
-        self._names = QueueNames(served)
+        self._names = QueueNames(served, without)
+        self._quota = quota
         self._lease = engine.config.worker.lease
         self._settled = settled
         self._tasks: list[asyncio.Task[None]] = []
@@ -98,6 +102,7 @@ class Pool:
             lease=self._lease,
             renewed=self._beat.renewed,
             settled=self._settled,
+            quota=self._quota,
         )
         pump.bind(loop)
         for lane in set(self._lanes.values()):
@@ -164,10 +169,17 @@ class Pool:
         if self._pump:
             await self._pump.drained()
 
+    async def emptied(self) -> None:
+        """Wait until nothing is left that could run now."""
+        if self._pump:
+            await self._pump.emptied()
+
     def describe(self) -> str:
         """Lanes and queues, in words for people."""
         lanes = ", ".join(f"{lane.kind} {lane.slots}" for lane in set(self._lanes.values()))
         served = "every queue" if self._names.all else ", ".join(self._names.names)
+        if self._names.without:
+            served += f" but {', '.join(sorted(self._names.without))}"
         return f"{lanes} slots; {served}"
 
     # -- listening -----------------------------------------------------------------------
@@ -292,7 +304,7 @@ class Pool:
             embedded=self._embedded,
             started_at=self._started_at,
             seen_at=now,
-            queues=() if self._names.all else self._names.names,
+            queues=() if self._names.all and not self._names.without else self._names.names,
             slots={lane.kind: lane.slots for lane in self._lanes.values()},
             running=running,
             tasks=tuple(pump.running)[:100] if pump else (),

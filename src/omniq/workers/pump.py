@@ -26,6 +26,7 @@ from omniq.workers.base import Lane
 from omniq.workers.context import TaskContext
 from omniq.workers.metrics import Ended, Meter
 from omniq.workers.queues import QueueNames
+from omniq.workers.quota import Quota
 from omniq.workers.run import Reason, Run, describe
 
 log = logging.getLogger("omniq.worker")
@@ -57,11 +58,12 @@ class Pump:
         lease: float,
         renewed: Callable[[float], None],
         settled: Callable[[list[Move]], None],
+        quota: Quota | None = None,
     ) -> None:
         self._engine, self._stores, self._owner = engine, stores, owner
         self._lanes, self._queues = lanes, queues
         self._lease = round(lease * 1000)
-        self._renewed, self._settled = renewed, settled
+        self._renewed, self._settled, self._quota = renewed, settled, quota
         self.meter = Meter(owner)
         self.running: dict[str, Run] = {}
         self._ended: deque[tuple[TaskRow, Move]] = deque()
@@ -77,6 +79,7 @@ class Pump:
         self._next_chores = 0.0
         self._next_due: int | None = None
         self._idle = asyncio.Event()
+        self._empty = asyncio.Event()
         self.stopping = False
 
     # -- what others tell it, on the loop's thread ---------------------------------------
@@ -117,6 +120,7 @@ class Pump:
             move = policy.settle(run.row, run.body, outcome, now, rules)
         self._ended.append((run.row, move))
         kind = type(outcome)
+        log.debug("task %s (%s) ended as %s", run.row.id, run.row.name, kind.__name__)
         if kind is Succeeded or kind is Failed:
             ended: Ended = "ok"
             if kind is Failed:
@@ -160,6 +164,12 @@ class Pump:
         while self.running:
             self._idle.clear()
             await self._idle.wait()
+
+    async def emptied(self) -> None:
+        """Wait until nothing runs and a claim with room in every lane finds nothing."""
+        self._empty.clear()
+        self.wake()
+        await self._empty.wait()
 
     def give_back_rest(self) -> None:
         """Settle what does not end as given back; whatever it returns later is dropped."""
@@ -220,7 +230,16 @@ class Pump:
             self._hungry.update(self._lanes.values())
         if batch is not None:
             self._start(batch)
+            if claim is not None and self._found_nothing(claim, batch):
+                self._empty.set()
         return True
+
+    def _found_nothing(self, claim: Claim, batch: Batch) -> bool:
+        if self.running or self._ended or batch.tasks or not (claim.limit and self._queues.known):
+            return False
+        if batch.next_due is not None and batch.next_due <= self._engine.clock.now():
+            return False
+        return not self._queues.names or {slot.lane for slot in claim.slots} == {*self._lanes}
 
     async def _trip(self, units: list[Unit], claim: Claim | None) -> tuple[Receipt, Batch | None]:
         if claim is None:
@@ -230,6 +249,8 @@ class Pump:
         asked_at = time.monotonic()
         receipt, batch = await self._stores.exchange(units, claim)
         self._renewed(asked_at)
+        if self._quota is not None and claim.slots:
+            self._quota.answered(claim.limit, len(batch.tasks))
         self._unanswered, self._next_due = None, batch.next_due
         full = len(batch.tasks) >= claim.limit
         room = dict.fromkeys(self._lanes.values(), 0)
@@ -253,6 +274,8 @@ class Pump:
             if rooms[lane]:
                 slots.extend(Slot(queue, kind, rooms[lane]) for queue in queues)
         limit = min(sum(rooms.values()), MAX_BATCH)
+        if self._quota is not None and slots:
+            limit = self._quota.ask(limit)
         if not (limit and slots) and not chores:
             self._next_due = None  # asked again as soon as there is room
             return None

@@ -7,18 +7,28 @@ of kind "queue" with its name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from omniq.errors import ConfigError
 from omniq.ids import check_name
 
 KIND = "queue"
 
 
 class QueueNames:
-    """The names in turn. `given` None: all that exist, told by `learn`."""
+    """The names in turn. `given` None: all that exist, told by `learn`, but those in `without`."""
 
-    def __init__(self, given: Sequence[str] | Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        given: Sequence[str] | Mapping[str, int] | None = None,
+        without: Collection[str] = (),
+    ) -> None:
         self.all = not given
+        self.known = not self.all
+        """Whether these are the names: told, or learnt."""
+        self.without = frozenset(check_name(name) for name in without)
+        if given and self.without:
+            raise ConfigError("name the queues to serve or those to leave out, not both")
         weights = given if isinstance(given, Mapping) else dict.fromkeys(given or (), 1)
         self.names: tuple[str, ...] = tuple(check_name(name) for name in weights)
         self._wheel: list[str] = [n for n in self.names for _ in range(max(weights[n], 1))]
@@ -27,7 +37,8 @@ class QueueNames:
     def learn(self, names: Sequence[str]) -> None:
         """What exists now; ignored by a worker with a list."""
         if self.all:
-            self.names = tuple(sorted({*self.names, *names}))
+            self.known = True
+            self.names = tuple(sorted({*self.names, *names} - self.without))
             self._wheel = list(self.names)
 
     def turn(self) -> Sequence[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import ClassVar, Protocol, Self
@@ -17,6 +17,7 @@ from omniq.queue.stores import Stores
 from omniq.workers.async_ import AsyncLane
 from omniq.workers.base import Lane
 from omniq.workers.pool import Pool
+from omniq.workers.quota import Quota
 from omniq.workers.thread import ThreadLane
 
 LANES: Mapping[WorkerKind, type[Lane]] = {"async": AsyncLane, "thread": ThreadLane}
@@ -45,8 +46,8 @@ class Source(Protocol):
 class Worker:
     """Claims tasks of a queue and runs them until stopped.
 
-    `queues` limits it to some queues, a mapping gives them weights; without it serves all.
-    Use it as `async with`, by `start` and `stop`, or `run` it until it is cancelled.
+    `queues` limits it to some queues, a mapping gives them weights; without it serves all but
+    those in `without`. Use it as `async with`, by `start` and `stop`, or `run` it until it is cancelled.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class Worker:
         slots: Mapping[WorkerKind, int],
         serves: Mapping[str, WorkerKind],
         queues: Sequence[str] | Mapping[str, int] | None = None,
+        without: Collection[str] = (),
         grace: float | None = None,
         embedded: bool = False,
     ) -> None:
         self.queue, self.grace = queue, grace
         self._slots, self._serves = dict(slots), dict(serves)
-        self._queues, self._embedded = queues, embedded
+        self._queues, self._without, self._embedded = queues, without, embedded
+        self._quota: Quota | None = None
         self._pool: Pool | None = None
         for kind, count in slots.items():
             check_kind(kind)
@@ -89,8 +92,10 @@ class Worker:
                 self.queue.stores,
                 lanes={asked: lanes[kind] for asked, kind in self._serves.items()},
                 served=self._queues or engine.config.worker.queues,
+                without=self._without,
                 embedded=self._embedded,
                 settled=self.queue.settled,
+                quota=self._quota,
             )
             self._pool = pool
             try:
@@ -109,6 +114,16 @@ class Worker:
             except asyncio.CancelledError:
                 self._pool = pool  # cut short: it can be asked again, with less grace
                 raise
+
+    async def emptied(self) -> None:
+        """Wait until nothing is left that could run now; what is due later does not count."""
+        if self._pool is not None:
+            await self._pool.emptied()
+
+    async def drained(self) -> None:
+        """Wait until nothing runs."""
+        if self._pool is not None:
+            await self._pool.drained()
 
     async def run(self) -> None:
         """Work until this call is cancelled, then stop within the grace."""
@@ -182,6 +197,7 @@ class WorkerPool(Worker):
         async_workers: int = 100,
         thread_workers: int = 10,
         queues: Sequence[str] | Mapping[str, int] | None = None,
+        without: Collection[str] = (),
         grace: float | None = None,
         embedded: bool = False,
     ) -> None:
@@ -190,12 +206,21 @@ class WorkerPool(Worker):
             slots={"async": async_workers, "thread": thread_workers},
             serves={"async": "async", "thread": "thread"},
             queues=queues,
+            without=without,
             grace=grace,
             embedded=embedded,
         )
 
     @classmethod
-    def configured(cls, queue: Source, config: WorkerConfig, *, embedded: bool = False) -> Self:
+    def configured(
+        cls,
+        queue: Source,
+        config: WorkerConfig,
+        *,
+        embedded: bool = False,
+        without: Collection[str] = (),
+        quota: Quota | None = None,
+    ) -> Self:
         """A pool as the configuration says: `max_workers` counts for the default lane."""
         slots: dict[WorkerKind, int] = {
             "async": config.async_workers,
@@ -205,14 +230,17 @@ class WorkerPool(Worker):
             check_kind(config.default)
         if config.max_workers is not None:
             slots[config.default or "async"] = config.max_workers
-        return cls(
+        made = cls(
             queue,
             async_workers=slots["async"],
             thread_workers=slots["thread"],
             queues=config.queues,
+            without=without,
             grace=config.grace,
             embedded=embedded,
         )
+        made._quota = quota
+        return made
 
 
 def check_kind(kind: str) -> None:

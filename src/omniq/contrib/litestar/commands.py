@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import click
 from litestar import Litestar
@@ -41,19 +42,13 @@ def _group() -> click.Group:
         type=click.FloatRange(0),
         help="Seconds running tasks get once a stop is asked.",
     )
+    @click.option("--batch", is_flag=True, help="Run what can run now, then leave.")
+    @click.option("--max-tasks", type=click.IntRange(1), help="Leave after so many tasks.")
     @click.option("--until-stdin-ends", is_flag=True, hidden=True)
     @_KEY
-    def run(
-        app: Litestar,
-        queues: tuple[str, ...],
-        concurrency: int | None,
-        threads: int | None,
-        grace: float | None,
-        until_stdin_ends: bool,
-        name: str | None,
-    ) -> None:
+    def run(app: Litestar, name: str | None, until_stdin_ends: bool, **options: Any) -> None:
         """Work on tasks until stopped: Ctrl-C lets running ones end, twice leaves at once."""
-        wanted = Wanted(queues=queues, concurrency=concurrency, threads=threads, grace=grace)
+        wanted = Wanted(**options)
         with _errors_as_one_line():
             host = LitestarHost(app, name)
             sys.exit(run_worker(host, wanted, say=_note, until_stdin_ends=until_stdin_ends))
