@@ -118,7 +118,7 @@ async def test_the_tables_of_before_the_first_release_are_told_apart(tmp_path: P
             connection.execute(f"CREATE TABLE {name} (x)")
         connection.execute("PRAGMA user_version = 1")
     connection.close()
-    with pytest.raises(SchemaError, match="before its first release.*remove the file"):
+    with pytest.raises(SchemaError, match=r"before its first release.*remove the file"):
         await AsyncSQLiteStorage(path).open()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from omniq.clock import SYSTEM_CLOCK, Clock
-from omniq.errors import InvalidTask, UnknownOption
+from omniq.errors import InvalidTask, NotStarted, UnknownOption
 from omniq.events.gate import EventGate
 from omniq.models.config import OmniQConfig
 from omniq.models.event import TaskEvent
@@ -30,10 +31,17 @@ from omniq.models.task import (
     TaskBody,
     WorkerKind,
 )
-from omniq.models.units import Insert, Move
+from omniq.models.units import Insert, Move, PutDoc
 from omniq.queue import checks, policy
 from omniq.queue.options import TaskOptions
-from omniq.serialization import FUNCTIONS, Binding, FunctionRegistry, Ref, SerializationManager
+from omniq.serialization import (
+    FUNCTIONS,
+    Binding,
+    Call,
+    FunctionRegistry,
+    Ref,
+    SerializationManager,
+)
 
 _encode = msgspec.msgpack.encode
 _decode = msgspec.msgpack.decode
@@ -196,7 +204,11 @@ class Engine:
         return _BODY.decode(row.body)
 
     def load(self, row: TaskRow, payload: bytes) -> Loaded:
-        """The function and its arguments; raises FunctionNotFound and SerializationError."""
+        """The function and its arguments; raises FunctionNotFound and SerializationError.
+
+        Called where the function will run: there it finds this engine as `engine_here()`.
+        """
+        _here.set(self)
         loaded = self._loaded(row, payload)
         for around in self._around:
             loaded = around(loaded)
@@ -222,6 +234,11 @@ class Engine:
         return policy.settle(row, body, outcome, self.clock.now(), self.rules)
 
     # -- from rows to answers ------------------------------------------------------------
+
+    def call(self, row: TaskRow, body: TaskBody) -> Call:
+        """The arguments as they were given, and whether the call was signed; imports nothing."""
+        binding = Binding(self._namespace, row.queue, row.id, "args", row.name)
+        return self.manager.decode_call(body.payload, binding)
 
     def value(self, row: TaskRow, result: ResultRow) -> Any:
         """Decode a result."""
@@ -264,6 +281,17 @@ class Engine:
 
     def _result_binding(self, row: TaskRow) -> Binding:
         return Binding(self._namespace, row.queue, row.id, "result", row.name, row.epoch)
+
+
+_here: ContextVar[Engine] = ContextVar("omniq_engine")
+
+
+def engine_here() -> Engine:
+    """The engine that loaded the running task, for what wraps calls."""
+    try:
+        return _here.get()
+    except LookupError:
+        raise NotStarted("engine_here() is for code that runs inside a task") from None
 
 
 def is_async(func: object) -> bool:
@@ -310,6 +338,14 @@ def task_from(
                     name, EnqueueOptions.__annotations__, where="enqueue()"
                 ) from None
         raise
+
+
+def announcement(queue: str) -> PutDoc:
+    """A queue's name, left in the store for workers that serve every queue.
+
+    To be stored before its first task: one whose queue nobody knows would wait for ever.
+    """
+    return PutDoc(kind="queue", key=queue, value=b"", expect=0)
 
 
 def checked(task: Task) -> Task:
