@@ -129,6 +129,7 @@ OPTIONS: Final = (
     Option("dashboard_path", "DASHBOARD_PATH", "dashboard.path", WEB_PATH, "Where a web app shows the dashboard."),
     Option("dashboard_token", "DASHBOARD_TOKEN", "dashboard.token", SECRET, "What opens the dashboard; none: one is made once in the base directory.", True),
     Option("dashboard_read_only", "DASHBOARD_READ_ONLY", "dashboard.read_only", FLAG, "The dashboard shows, but changes nothing."),
+    Option("dashboard_live", "DASHBOARD_LIVE", "dashboard.live", choice("stream", "poll", "off", example="poll"), "How open pages learn what is new: by a stream each; by short requests every few seconds, for servers and proxies that hold streams back; or not at all."),
     Option("dashboard_bundle", "DASHBOARD_BUNDLE", "dashboard.bundle", TEXT, "URL of the official Datastar bundle, in place of OmniQ's own module.", True),
     Option("log_level", "LOG_LEVEL", "logging.level", choice(*LEVELS, example="INFO", upper=True), "The level of the `omniq` logger; the root logger is never touched."),
     Option("disable_logging", "DISABLE_LOGGING", "logging.disabled", FLAG, "No log lines at all."),

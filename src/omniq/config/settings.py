@@ -57,6 +57,7 @@ DASHBOARD_PORT: int = 8778
 DASHBOARD_PATH: str = "/omniq"
 DASHBOARD_TOKEN: str | None = None
 DASHBOARD_READ_ONLY: bool = False
+DASHBOARD_LIVE: str = "stream"
 DASHBOARD_BUNDLE: str | None = None
 
 LOG_LEVEL: str = "INFO"

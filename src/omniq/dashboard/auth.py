@@ -21,10 +21,14 @@ LOGIN_LIFE = 30 * 86_400
 
 
 class Principal(Struct, frozen=True):
-    """Somebody who may look, and act unless `read_only`. `name` stands in the events."""
+    """Somebody who may look, and act unless `read_only`. `name` stands in the events.
+
+    `forbidden` are single actions this visitor may not take: retry, cancel, delete.
+    """
 
     name: str
     read_only: bool = False
+    forbidden: frozenset[str] = frozenset()
 
 
 Answer = bool | str | Principal | Response[Any] | None

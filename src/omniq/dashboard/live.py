@@ -88,7 +88,7 @@ class Hub:
                 _log.warning("the dashboard hears nothing from its queue: %s", error)
                 await asyncio.sleep(IDLE)
 
-    async def stream(self, regions: Regions, *, once: bool = False) -> AsyncIterator[DatastarEvent]:
+    async def stream(self, regions: Regions) -> AsyncIterator[DatastarEvent]:
         """What changed of a page, until LIFE has passed, the viewer left or the app closes."""
         self._enter()
         sent: dict[int, str] = {}
@@ -103,7 +103,7 @@ class Hub:
                         yield ServerSentEventGenerator.patch_elements(html)
                 now = monotonic()
                 rest = REST * (now - began)
-                if once or changed is None or not await self._wait(changed, until - now, rest):
+                if changed is None or not await self._wait(changed, until - now, rest):
                     return
         except OmniQError as error:
             _log.warning("a live page ended: %s", error)  # the browser tries again, ever slower

@@ -8,6 +8,14 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 PREFIX = "omniq.prefix"
+"""The path the dashboard stands at, as the browser sees it. The keys of a scope, set by a host
+that knows better than the dashboard could find out:"""
+PRINCIPAL = "omniq.principal"
+"""Who asks, if the host has already decided that."""
+FIELDS = "omniq.fields"
+"""What every form must carry for the host's own checks: pairs of name and value."""
+SHORT = "omniq.short"
+"""The host cannot hold an answer open: pages ask again instead."""
 _HOST_KEYS = ("path_params", "endpoint", "router", "route", "route_handler", "litestar_app")
 
 

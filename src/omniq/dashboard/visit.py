@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, urlencode
 
 from datastar_py import ServerSentEventGenerator
@@ -16,16 +16,18 @@ from litestar.datastructures import Cookie
 from litestar.enums import MediaType
 
 from omniq.dashboard.auth import Principal
-from omniq.dashboard.components.bits import empty
+from omniq.dashboard.components.bits import Fields, empty
 from omniq.dashboard.components.layout import Frame, document
 from omniq.dashboard.components.notice import said, toast
 from omniq.dashboard.desk import Desk
-from omniq.dashboard.mount import PREFIX
+from omniq.dashboard.mount import FIELDS, PREFIX, SHORT
 from omniq.dashboard.reads import Reads, Watched
 from omniq.dashboard.security import same_origin
 from omniq.dashboard.token import same
 
 MARK = "omniq.dashboard"
+POLL = 3.0
+"""Seconds between two updates of a page that has no stream."""
 LIVE = frozenset({"live", "once", "datastar", "notice"})
 """Query parameters that are not a page's own."""
 Body = Callable[["Visit"], Awaitable[Sequence[Renderable]]]
@@ -58,6 +60,18 @@ class Visit:
         read_only = self.desk.config.dashboard.read_only
         return self.principal is not None and not (read_only or self.principal.read_only)
 
+    def may(self, action: str) -> bool:
+        """Whether this visitor may take this action."""
+        return (
+            self.may_act and self.principal is not None and action not in self.principal.forbidden
+        )
+
+    @property
+    def live(self) -> str:
+        """How this page learns what is new: "stream", "poll" or "off"."""
+        chosen = self.desk.config.dashboard.live
+        return "poll" if chosen == "stream" and self.request.scope.get(SHORT) else chosen
+
     @property
     def theme(self) -> str:
         chosen = self.request.cookies.get("omniq_theme", "auto")
@@ -66,6 +80,12 @@ class Visit:
     @property
     def form_token(self) -> str:
         return self.desk.gate.form_token(self.request, self._visitor)
+
+    @property
+    def fields(self) -> Fields:
+        """What every form carries unseen."""
+        theirs: Fields = cast("Any", self.request.scope).get(FIELDS, ())
+        return (("_token", self.form_token), *theirs)
 
     def param(self, name: str) -> str:
         """A parameter of the query, "" where it is not given."""
@@ -93,9 +113,11 @@ class Visit:
     async def page(self, title: str, body: Body, *, here: str = "", live: bool = True) -> Any:
         """Answer with the whole page, or, where its stream is asked for, with what changes."""
         if self.param("live"):
-            return self._stream(body)
+            if self.live == "stream" and not self.param("once"):
+                return self._stream(body)
+            return _short([str(region) for region in await body(self)])
         regions = await body(self)
-        stream = self.again(live="1") if live else ""
+        stream = self.again(live="1") if live and self.live != "off" else ""
         return self.html(str(document(self.frame(title, here, stream), regions)))
 
     def frame(self, title: str, here: str = "", stream: str = "") -> Frame:
@@ -107,8 +129,9 @@ class Visit:
             nav=self.desk.nav if self.principal else (),
             here=here,
             stream=stream,
+            every=POLL if self.live == "poll" else 0,
             theme=self.theme,
-            form_token=self.form_token,
+            fields=self.fields,
             notice=self.param("notice"),
             bundle=self.desk.bundle,
             read_only=self.principal is not None and not self.may_act,
@@ -128,7 +151,7 @@ class Visit:
             )
 
         return DatastarResponse(
-            hub.stream(lambda: body(self), once=bool(self.param("once"))),
+            hub.stream(lambda: body(self)),
             headers={"cache-control": "no-store"},
         )
 
@@ -163,10 +186,12 @@ class Visit:
             return None
         return fields
 
-    async def action_form(self) -> dict[str, str] | Response[Any]:
+    async def action_form(self, action: str) -> dict[str, str] | Response[Any]:
         """The fields of an action's form, or the refusal to send instead."""
         if not self.may_act:
             return await self.refused("This dashboard is read-only for you.")
+        if not self.may(action):
+            return await self.refused(f"You are not allowed to {action} tasks.")
         fields = await self.form()
         if fields is None:
             return await self.refused(
@@ -197,7 +222,9 @@ class Visit:
         return self.told("Refused", text, 403)
 
     def told(self, title: str, text: str, status: int) -> Response[Any]:
-        """A page that says one thing; a toast for the module."""
+        """A page that says one thing; a toast for the module, bare text for its updates."""
+        if self.param("live"):
+            return Response(text, status_code=status, media_type=MediaType.TEXT)
         if self.request.headers.get("datastar-request"):
             return DatastarResponse(
                 ServerSentEventGenerator.patch_elements(
@@ -218,6 +245,15 @@ class Visit:
             )
         mark = "&" if "?" in back else "?"
         return self.go(f"{back}{mark}notice={notice}")
+
+
+def _short(regions: Sequence[str]) -> Response[Any]:
+    """Everything that may have changed of a page, at once."""
+    return Response(
+        "".join(map(ServerSentEventGenerator.patch_elements, regions)),
+        media_type="text/event-stream; charset=utf-8",
+        headers={"cache-control": "no-store"},
+    )
 
 
 def mount_point(request: Request[Any, Any, Any]) -> str:

@@ -85,6 +85,8 @@ class DashboardConfig(Struct, frozen=True, kw_only=True):
     path: str = "/omniq"
     token: str | None = None
     read_only: bool = False
+    live: Literal["stream", "poll", "off"] = "stream"
+    """How open pages learn what is new: one stream each, a short request now and then, or not."""
     bundle: str | None = None
     """URL of the official Datastar bundle to use in place of OmniQ's own module."""
 

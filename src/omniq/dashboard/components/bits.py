@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from datastar_py import action_generator as actions
@@ -11,6 +11,7 @@ from htpy import (
     Element,
     Node,
     Renderable,
+    VoidElement,
     a,
     button,
     code,
@@ -41,6 +42,14 @@ def add(x, y):
 queue = TaskQueue()
 task_id = queue.enqueue(add, args=(5, 10))
 print(queue.get_result(task_id))  # 15"""
+
+
+Fields = Sequence[tuple[str, str]]
+"""What a form carries unseen: pairs of name and value."""
+
+
+def hidden(fields: Fields) -> list[VoidElement]:
+    return [input(type="hidden", name=name, value=value) for name, value in fields]
 
 
 @cache
@@ -106,12 +115,12 @@ def progress_bar(value: object) -> Element | None:
 
 
 def action(
-    url: str, token: str, label: str, drawing: str, *, live: bool = True, tone: str = ""
+    url: str, fields: Fields, label: str, drawing: str, *, live: bool = True, tone: str = ""
 ) -> Element:
     """A button that does something: a plain form, sent by the module where it runs."""
     sending = attributes.on("submit", actions.post(url, content_type="form")) if live else {}
     return form(".action", dict(sending), method="post", action=url)[
-        input(type="hidden", name="_token", value=token),
+        hidden(fields),
         button(f".button{tone}", type="submit")[icon(drawing), label],
     ]
 

@@ -35,6 +35,7 @@ from htpy import (
 )
 from msgspec import Struct
 
+from omniq.dashboard.components.bits import Fields, hidden
 from omniq.dashboard.components.format import now_ms
 from omniq.dashboard.components.icons import icon
 from omniq.dashboard.components.notice import notice
@@ -60,8 +61,10 @@ class Frame(Struct, frozen=True, kw_only=True):
     here: str
     stream: str
     """Where the page's updates come from; "": it has none."""
+    every: float
+    """Seconds between two questions for updates; 0: one answer that goes on."""
     theme: str
-    form_token: str
+    fields: Fields
     notice: str
     bundle: str | None
     read_only: bool
@@ -102,8 +105,14 @@ def document(frame: Frame, regions: Sequence[Renderable]) -> Element:
 
 
 def _stream(frame: Frame) -> tuple[dict[str, str | bool], ...]:
+    if frame.every and frame.bundle:
+        asking = attributes.on_interval(actions.get(frame.stream, retry="never"))
+        return (dict(asking.duration(f"{frame.every:g}s")),)
     ask = actions.get(frame.stream, retry="always", retry_max_count=1_000_000)
-    return (dict(attributes.init(ask)),)
+    found: dict[str, str | bool] = dict(attributes.init(ask))
+    if frame.every:
+        found["data-every"] = f"{1000 * frame.every:.0f}"
+    return (found,)
 
 
 def logo() -> Element:
@@ -157,7 +166,7 @@ def _live_state() -> Element:
 
 def _themes(frame: Frame) -> Element:
     return form(".themes", method="post", action=f"{frame.prefix}/theme", aria_label="Colours")[
-        input(type="hidden", name="_token", value=frame.form_token),
+        hidden(frame.fields),
         input(type="hidden", name="back", value=frame.again),
         (
             button(
@@ -178,7 +187,7 @@ def _themes(frame: Frame) -> Element:
 
 def _leave(frame: Frame) -> Element:
     return form(method="post", action=f"{frame.prefix}/logout")[
-        input(type="hidden", name="_token", value=frame.form_token),
+        hidden(frame.fields),
         button(".plain", type="submit", title="Sign out")[icon("leave"), span(".sr")["Sign out"]],
     ]
 

@@ -8,6 +8,7 @@ from htpy import Element, button, code, div, form, input, label, p, span
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 
+from omniq.dashboard.components.bits import hidden
 from omniq.dashboard.components.layout import document
 from omniq.dashboard.token import TOKEN_FILE
 from omniq.dashboard.visit import Visit
@@ -75,7 +76,7 @@ def _form(visit: Visit, back: str, wrong: str) -> Element:
     return div("#sign-in.card.narrow")[
         p["This dashboard is closed by a token."],
         form(method="post", action=visit.url("login"))[
-            input(type="hidden", name="_token", value=visit.form_token),
+            hidden(visit.fields),
             input(type="hidden", name="back", value=back),
             label[
                 span["Token"],

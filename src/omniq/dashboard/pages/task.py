@@ -79,26 +79,26 @@ def _progress(info: TaskInfo) -> Node:
 
 
 def _actions(visit: Visit, info: TaskInfo) -> list[Element]:
-    row, token = info.row, visit.form_token
+    row, fields = info.row, visit.fields
 
     def url(word: str) -> str:
         return visit.url("tasks", row.id, word)
 
     found: list[Element] = []
-    if row.status in REPLAYABLE:
-        found.append(action(url("retry"), token, "Retry", "retry", tone=".primary"))
-    if row.status is Status.SCHEDULED:
-        found.append(action(url("retry"), token, "Run now", "play", tone=".primary"))
-    if not row.status.final:
+    if row.status in REPLAYABLE and visit.may("retry"):
+        found.append(action(url("retry"), fields, "Retry", "retry", tone=".primary"))
+    if row.status is Status.SCHEDULED and visit.may("retry"):
+        found.append(action(url("retry"), fields, "Run now", "play", tone=".primary"))
+    if not row.status.final and visit.may("cancel"):
         word = "Stop" if row.status is Status.RUNNING else "Cancel"
-        found.append(action(url("cancel"), token, word, "stop"))
-    else:
+        found.append(action(url("cancel"), fields, word, "stop"))
+    if row.status.final and visit.may("delete"):
         found.append(
             fold(
                 "delete",
                 "Delete",
                 p["The task and its result are removed for good."],
-                action(url("delete"), token, "Delete it", "trash", live=False, tone=".danger"),
+                action(url("delete"), fields, "Delete it", "trash", live=False, tone=".danger"),
             )
         )
     return found

@@ -41,6 +41,8 @@ class TaskViews(Controller):
 
     @get("/tasks/{task_id:str}", name="omniq:task")
     async def task(self, visit: NamedDependency[Visit], task_id: FromPath[str]) -> Any:
+        if is_task_id(task_id) and visit.param("live"):  # which says itself if it is gone
+            return await visit.page("Task", one_task.page(task_id), here="tasks")
         try:
             info = await visit.reads.info(task_id) if is_task_id(task_id) else None
         except TaskNotFound:
@@ -54,7 +56,7 @@ class TaskViews(Controller):
         self, visit: NamedDependency[Visit], task_id: FromPath[str], action: FromPath[str]
     ) -> Response[Any]:
         """Retry, cancel or delete; the queue notes who did it."""
-        fields = await visit.action_form()
+        fields = await visit.action_form(action)
         if isinstance(fields, Response):
             return fields
         queue, actor = visit.queue, visit.principal.name if visit.principal else ""

@@ -188,6 +188,26 @@ const sleep = (ms, signal) =>
     signal.addEventListener('abort', done)
   })
 
+/** As `sleep`, but over as soon as the page is looked at again, goes on, or changed something. */
+const rest = (ms, signal) =>
+  new Promise((resolve) => {
+    const back = () => visible() && done()
+    const acted = (evt) => evt.detail.type === 'finished' && !evt.detail.el?.dataset.every && done()
+    const done = () => {
+      clearTimeout(timer)
+      document.removeEventListener('visibilitychange', back)
+      document.removeEventListener('omniq-pause', back)
+      document.removeEventListener('datastar-fetch', acted)
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+    const timer = setTimeout(done, ms)
+    document.addEventListener('visibilitychange', back)
+    document.addEventListener('omniq-pause', back)
+    document.addEventListener('datastar-fetch', acted)
+    signal.addEventListener('abort', done)
+  })
+
 const FINAL = [400, 401, 403, 404, 405, 410, 421]
 
 async function follow(el, asked, control, evt) {
@@ -215,7 +235,9 @@ async function follow(el, asked, control, evt) {
       tell(el, 'finished')
       if (!lasting || status === 204) return
       ;[wait, tries] = [first, 0]
-      await sleep(100 + 200 * Math.random(), control.signal)
+      const every = Number(el.dataset.every)
+      if (every) await rest(every * (0.9 + 0.2 * Math.random()), control.signal)
+      else await sleep(100 + 200 * Math.random(), control.signal)
     } catch (error) {
       if (control.signal.aborted) return
       if (round.signal.aborted) continue // paused, or out of sight
