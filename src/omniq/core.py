@@ -22,15 +22,23 @@ from omniq.models.info import TaskInfo, TaskList
 from omniq.models.result import TaskResult
 from omniq.models.row import TaskRow
 from omniq.models.task import EnqueueOptions, Task, WorkerKind
-from omniq.models.units import Insert, Move
+from omniq.models.units import Applied, Insert, Move
 from omniq.models.worker import MinuteMetric, WorkerCard
 from omniq.queue import acts
-from omniq.queue.answers import accepted, metric_key, metrics_of, not_found, value_of, workers_of
+from omniq.queue.answers import (
+    accepted,
+    all_accepted,
+    metric_key,
+    metrics_of,
+    not_found,
+    value_of,
+    workers_of,
+)
 from omniq.queue.batcher import Answer
 from omniq.queue.engine import Around, Engine, checked, task_from
 from omniq.queue.stores import Stores
 from omniq.queue.waiting import Ended
-from omniq.session import Session, manager_for
+from omniq.session import Instead, Session, manager_for
 from omniq.storage.base import BaseEventStorage, BaseResultStorage, BaseTaskQueue, Ear
 from omniq.workers import WorkerPool
 
@@ -67,6 +75,8 @@ class AsyncOmniQ:
         """Whether enqueueing starts a worker in this process."""
         self.around: list[Around] = []
         """What this process's workers put around every call, the innermost first."""
+        self.instead: Instead | None = None
+        """Who runs tasks here in place of a worker; tests set it (see `omniq.testing`)."""
         self._clock = clock
         self._parts = (task_queue, result_storage, event_storage)
         self._made: Stores | None = None
@@ -185,6 +195,8 @@ class AsyncOmniQ:
     async def start_worker(self) -> WorkerPool:
         """Start the worker in this process; again: the one that runs."""
         await self._ready()
+        if self.instead is not None:
+            return WorkerPool.configured(self, self.config.worker, embedded=True)
         if self._worker is None:
             if self._starting is None:
                 self._starting = asyncio.get_running_loop().create_task(
@@ -194,9 +206,11 @@ class AsyncOmniQ:
         assert self._worker is not None
         return self._worker
 
-    async def _work(self, session: Session) -> None:
+    async def _work(self, session: Session, *awaited: str) -> None:
         """Whoever enqueues or waits here also works here, unless told otherwise."""
-        if self.embedded and self._worker is None and self._session is session:
+        if self.instead is not None:
+            await self.instead.awaited(awaited)
+        elif self.embedded and self._worker is None and self._session is session:
             await self.start_worker()
 
     async def _start_worker(self) -> None:
@@ -277,21 +291,33 @@ class AsyncOmniQ:
         if insert.row.queue not in session.announced:
             await session.announce([insert.row.queue])
         answer = await session.batcher.put(insert)
+        if self.instead is not None:
+            return (await self._stored(self.instead, [task], [insert], [answer]))[0]
         if self.embedded and self._worker is None:
             await self._work(session)
-        return self._handle(insert, answer)
+        return AsyncTaskHandle(accepted(insert, answer), self)
 
     async def enqueue_many(self, tasks: Iterable[Task]) -> list[AsyncTaskHandle[Any]]:
-        """Store many tasks in few trips; all are checked before the first is stored."""
-        session = await self._ready()
+        """Store many tasks in few trips; all are checked before the first is stored.
+
+        One that is refused only then (its `unique` key is held, a parent is missing) does not
+        undo the others: the error's `stored` has their ids, None in the place of the refused.
+        """
+        session, tasks = await self._ready(), list(tasks)
         inserts = [session.engine.insert(checked(task)) for task in tasks]
         await session.announce(insert.row.queue for insert in inserts)
         answers = await session.batcher.put_many(inserts)
+        if self.instead is not None:
+            return await self._stored(self.instead, tasks, inserts, answers)
         await self._work(session)
-        return [self._handle(i, a) for i, a in zip(inserts, answers, strict=True)]
+        return [AsyncTaskHandle(id, self) for id in all_accepted(inserts, answers)]
 
-    def _handle(self, insert: Insert, answer: Answer) -> AsyncTaskHandle[Any]:
-        return AsyncTaskHandle(accepted(insert, answer), self)
+    async def _stored(
+        self, instead: Instead, tasks: list[Task], inserts: list[Insert], answers: list[Answer]
+    ) -> list[AsyncTaskHandle[Any]]:
+        taken = [i for i, a in enumerate(answers) if a.applied is not Applied.REFUSED]
+        await instead.stored([tasks[i] for i in taken], [inserts[i] for i in taken])
+        return [AsyncTaskHandle(id, self) for id in all_accepted(inserts, answers)]
 
     # -- results -------------------------------------------------------------------------
 
@@ -302,8 +328,8 @@ class AsyncOmniQ:
         TaskNotFound, ResultExpired, or ResultTimeout while it goes on.
         """
         session = await self._ready()
-        await self._work(session)
         id = str.__str__(id)
+        await self._work(session, id)
         return value_of(session.engine, id, await self._wait(session, id, timeout))
 
     async def _wait(self, session: Session, id: str, timeout: float | None) -> Ended | None:
@@ -323,9 +349,10 @@ class AsyncOmniQ:
     async def results(self, ids: Iterable[str]) -> AsyncIterator[TaskResult]:
         """Results in the order in which the tasks end; failures are told, not raised."""
         session = await self._ready()
-        await self._work(session)
         ids = [ids] if isinstance(ids, str) else ids
-        waits = {session.waiter.wait_for(id): id for id in map(str.__str__, dict.fromkeys(ids))}
+        ids = [str.__str__(id) for id in dict.fromkeys(ids)]
+        await self._work(session, *ids)
+        waits = {session.waiter.wait_for(id): id for id in ids}
         ended_first: asyncio.Queue[asyncio.Future[Ended | None]] = asyncio.Queue()
         for wait in waits:
             wait.add_done_callback(ended_first.put_nowait)

@@ -63,7 +63,12 @@ class UnknownOption(ConfigError, TypeError):
 
 
 class InvalidTask(OmniQError, ValueError):
-    """The task cannot be accepted as it is; nothing was stored."""
+    """The task cannot be accepted as it is; it was not stored.
+
+    `stored`, from `enqueue_many`: the ids of the tasks sent with it, None for those refused.
+    """
+
+    stored: tuple[str | None, ...] = ()
 
 
 class InvalidName(InvalidTask):
@@ -153,7 +158,12 @@ class ResultTimeout(TaskError, TimeoutError):
 
 
 class DuplicateTask(OmniQError):
-    """A unique key is held by another task. `holder` is that task's id."""
+    """A unique key is held by another task. `holder` is that task's id.
+
+    `stored`, from `enqueue_many`: the ids of the tasks sent with it, None for those refused.
+    """
+
+    stored: tuple[str | None, ...] = ()
 
     def __init__(self, message: str, *, key: str, holder: str) -> None:
         self.key, self.holder = key, holder

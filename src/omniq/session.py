@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from omniq.errors import StorageError
 from omniq.models.config import OmniQConfig
+from omniq.models.task import Task
+from omniq.models.units import Insert
 from omniq.queue.batcher import Batcher
 from omniq.queue.engine import Engine, announcement
 from omniq.queue.janitor import Janitor
@@ -18,9 +20,19 @@ from omniq.serialization import KeyRing, SerializationManager
 from omniq.storage.base import Capabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
 log = logging.getLogger("omniq.queue")
+
+
+class Instead(Protocol):
+    """Who runs tasks in the calls of those who enqueue them and wait for them."""
+
+    async def stored(self, tasks: Sequence[Task], inserts: Sequence[Insert]) -> None:
+        """These were just stored."""
+
+    async def awaited(self, ids: Sequence[str]) -> None:
+        """Somebody is about to wait for these, or (none) has put a task back in line."""
 
 
 class Session:

@@ -44,6 +44,7 @@ from omniq.models.units import Receipt, Unit
 from omniq.models.worker import MinuteMetric, WorkerCard
 from omniq.queue.engine import Around
 from omniq.serialization import FUNCTIONS
+from omniq.session import Instead
 from omniq.storage.base import (
     AsyncStorage,
     BaseEventStorage,
@@ -343,6 +344,10 @@ class OmniQ(Owned):
     def around(self) -> list[Around]:
         return self._async.around
 
+    @property
+    def instead(self) -> Instead | None:
+        return self._async.instead
+
     def open(self) -> None:
         """Connect to the places; again: no effect. Happens by itself at first use."""
         self._run(self._async.open)
@@ -412,7 +417,11 @@ class OmniQ(Owned):
         )
 
     def enqueue_many(self, tasks: Iterable[Task]) -> list[TaskHandle[Any]]:
-        """Store many tasks in few trips; all are checked before the first is stored."""
+        """Store many tasks in few trips; all are checked before the first is stored.
+
+        One that is refused only then (its `unique` key is held, a parent is missing) does not
+        undo the others: the error's `stored` has their ids, None in the place of the refused.
+        """
         return [
             TaskHandle[Any]._of(item, lambda made: AsyncTaskHandle(made, self._async))
             for item in self._run(self._async.enqueue_many, tasks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -10,7 +10,6 @@ import msgspec
 from omniq.errors import (
     DuplicateTask,
     InvalidTask,
-    OmniQError,
     ResultExpired,
     TaskCancelled,
     TaskExpired,
@@ -68,6 +67,21 @@ def accepted(insert: Insert, answer: Answer) -> str:
     return insert.row.id
 
 
+def all_accepted(inserts: Sequence[Insert], answers: Sequence[Answer]) -> list[str]:
+    """The ids of tasks sent together; else the first error, which says which were stored."""
+    pairs = list(zip(inserts, answers, strict=True))
+    stored = [None if a.applied is Applied.REFUSED else i.row.id for i, a in pairs]
+    for insert, answer in pairs:
+        if answer.applied is Applied.REFUSED:
+            error = refused(insert, answer)
+            error.stored = tuple(stored)
+            if len(stored) > 1:
+                number = len(stored) - stored.count(None)
+                error.add_note(f"{number} of {len(stored)} tasks were stored: see error.stored")
+            raise error
+    return [insert.row.id for insert in inserts]
+
+
 def workers_of(docs: Iterable[Doc]) -> list[WorkerCard]:
     """The cards of the workers, from docs of the kind `worker`."""
     return [_CARD.decode(doc.value) for doc in docs]
@@ -84,7 +98,7 @@ def metrics_of(docs: Iterable[Doc]) -> list[MinuteMetric]:
     return [_METRIC.decode(doc.value) for doc in docs]
 
 
-def refused(insert: Insert, answer: Answer) -> OmniQError:
+def refused(insert: Insert, answer: Answer) -> DuplicateTask | InvalidTask:
     """Why a task was not stored."""
     unique = insert.row.unique
     if answer.holder is not None and unique is not None:
