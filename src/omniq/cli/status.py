@@ -10,6 +10,7 @@ from omniq.cli import ui
 from omniq.cli.load import default_host, load
 from omniq.contrib.host import Host
 from omniq.contrib.report import Report
+from omniq.contrib.terminal import click_paint
 from omniq.errors import TaskNotFound
 
 
@@ -19,7 +20,7 @@ def show_status(target: str | None, *, as_json: bool, name: str | None) -> None:
     if as_json:
         ui.say(Report.json(reports))
     else:
-        ui.say("\n\n".join(each.text() for each in reports))
+        ui.say("\n\n".join(each.text(paint=click_paint) for each in reports))
 
 
 async def _read(host: Host) -> list[Report]:

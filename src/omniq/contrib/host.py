@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from omniq.contrib.role import acting_as
 from omniq.core import AsyncOmniQ
@@ -19,6 +19,15 @@ class Host(Protocol):
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Open everything, the queues included; entered and left in one task."""
+        ...
+
+
+@runtime_checkable
+class OwnLoop(Protocol):
+    """A host whose queues live on an event loop that is there already, in another thread."""
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+        """Await `work()` on that loop, and give what it gives."""
         ...
 
 

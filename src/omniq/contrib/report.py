@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-import click
 import msgspec
 from msgspec import Struct
 
@@ -14,13 +13,16 @@ from omniq.models.filters import QueueCount
 from omniq.models.status import Status
 from omniq.models.worker import WorkerCard
 
-COLOURS = {
-    Status.RUNNING: "blue",
-    Status.SUCCEEDED: "green",
-    Status.FAILED: "red",
-    Status.CANCELLED: "yellow",
-    Status.EXPIRED: "yellow",
-}
+Paint = Callable[[str, str], str]
+"""Colours a text by its kind: "strong", "faint", "warning" or a status in small letters. How is
+the business of whoever owns the terminal."""
+Cell = tuple[str, str]
+"""A text and its kind; "" is none."""
+
+
+def plain(text: str, kind: str) -> str:
+    """No colours."""
+    return text
 
 
 class Countable(Protocol):
@@ -54,27 +56,28 @@ class Report(Struct, frozen=True):
         value = reports[0] if len(reports) == 1 else reports
         return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
-    def text(self, *, now: int | None = None) -> str:
+    def text(self, *, paint: Paint = plain, now: int | None = None) -> str:
         """The report as tables."""
         now = SYSTEM_CLOCK.now() if now is None else now
-        return "\n\n".join([click.style(self.place, bold=True), self._queues(), self._workers(now)])
+        parts = [paint(self.place, "strong"), self._queues(paint), self._workers(now, paint)]
+        return "\n\n".join(parts)
 
-    def _queues(self) -> str:
+    def _queues(self, paint: Paint) -> str:
         if not self.queues:
-            return click.style("no tasks yet", dim=True)
+            return paint("no tasks yet", "faint")
         shown = [
             each for each in Status if any(each.name.lower() in n for n in self.queues.values())
         ]
         rows = [
-            [name, *(_number(each, counts) for each in shown)]
+            [(name, ""), *(_number(each, counts) for each in shown)]
             for name, counts in sorted(self.queues.items())
         ]
         head = ["queue", *(each.name.lower() for each in shown)]
-        return table(head, rows, right="l" + "r" * len(shown))
+        return table(head, rows, right="l" + "r" * len(shown), paint=paint)
 
-    def _workers(self, now: int) -> str:
+    def _workers(self, now: int, paint: Paint) -> str:
         if not self.workers:
-            return click.style("no workers", fg="yellow") + ": nobody works on these tasks now"
+            return paint("no workers", "warning") + ": nobody works on these tasks now"
         rows = []
         for card in self.workers:
             lanes = ", ".join(
@@ -82,33 +85,37 @@ class Report(Struct, frozen=True):
             )
             state = "stopping" if card.stopping else "embedded" if card.embedded else "alone"
             served = ", ".join(card.queues) or "all"
-            row = [f"{card.host}:{card.pid}", state, lanes, served]
-            rows.append([*row, f"{duration((now - card.seen_at) / 1000)} ago"])
-        return table(["worker", "runs", "busy", "queues", "seen"], rows)
+            seen = f"{duration((now - card.seen_at) / 1000)} ago"
+            row = (f"{card.host}:{card.pid}", state, lanes, served, seen)
+            rows.append([(text, "") for text in row])
+        return table(["worker", "runs", "busy", "queues", "seen"], rows, paint=paint)
 
 
-def _number(status: Status, counts: dict[str, int]) -> str:
-    number = counts.get(status.name.lower(), 0)
-    if not number:
-        return click.style("0", dim=True)
-    return click.style(f"{number:,}", fg=COLOURS.get(status))
+def _number(status: Status, counts: dict[str, int]) -> Cell:
+    name = status.name.lower()
+    number = counts.get(name, 0)
+    return (f"{number:,}", name) if number else ("0", "faint")
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> str:
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    right: str = "",
+    paint: Paint = plain,
+) -> str:
     """Rows in columns. `right` has a letter per column: "r" puts its cells to the right."""
-    cells = [[click.style(each, dim=True) for each in head], *map(list, rows)]
+    cells: list[Sequence[Cell]] = [[(each, "faint") for each in head], *rows]
     sides = right.ljust(len(head), "l")
-    widths = [max(len(click.unstyle(row[i])) for row in cells) for i in range(len(head))]
+    widths = [max(len(row[i][0]) for row in cells) for i in range(len(head))]
     lines = []
     for row in cells:
-        padded = [_pad(cell, widths[i], sides[i]) for i, cell in enumerate(row)]
+        padded = []
+        for (text, kind), width, side in zip(row, widths, sides, strict=True):
+            gap, shown = " " * (width - len(text)), paint(text, kind) if kind else text
+            padded.append(gap + shown if side == "r" else shown + gap)
         lines.append("  ".join(padded).rstrip())
     return "\n".join(lines)
-
-
-def _pad(cell: str, width: int, side: str) -> str:
-    gap = " " * (width - len(click.unstyle(cell)))
-    return gap + cell if side == "r" else cell + gap
 
 
 def duration(seconds: float) -> str:

@@ -8,13 +8,14 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
+from functools import partial
 from typing import Any, NoReturn
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from omniq.contrib.host import Host
+from omniq.contrib.host import Host, OwnLoop
 from omniq.contrib.signals import StopSignals
 from omniq.core import AsyncOmniQ
 from omniq.workers import Quota, WorkerPool
@@ -72,7 +73,13 @@ def run_worker(
     Takes the stop signals, which only works in the main thread; elsewhere give a `stop` that
     is told of them.
     """
-    return asyncio.run(_run(host, wanted, say, stop or StopSignals(), until_stdin_ends))
+    if not isinstance(host, OwnLoop):
+        return asyncio.run(_run(host, wanted, say, stop or StopSignals(), until_stdin_ends))
+    with ExitStack() as stack:
+        if stop is None:
+            stop = StopSignals(told=True)
+            stack.enter_context(stop.taking())
+        return host.run(partial(_run, host, wanted, say, stop, until_stdin_ends))
 
 
 async def _run(

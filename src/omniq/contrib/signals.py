@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
-from typing import Any, Self
+from typing import Self
 
 STOP = tuple(
     signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGQUIT") if hasattr(signal, name)
@@ -17,8 +18,8 @@ class StopSignals:
     """The first stop signal asks to drain, the second to leave at once.
 
     Use as a context manager inside the running loop. It takes the signals itself, which only
-    works in the main thread; `told`: whoever has the main thread calls `tell` on each instead.
-    `received` is the last signal that came, None if none has.
+    works in the main thread; `told`: whoever has the main thread uses `taking` there, or calls
+    `tell` on each. `received` is the last signal that came, None if none has.
     """
 
     def __init__(self, *, told: bool = False) -> None:
@@ -30,19 +31,27 @@ class StopSignals:
         self._told = told
         self._asked = self._forced = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._before: dict[signal.Signals, Any] = {}
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._pass_on()  # what was told before
         if not self._told:
-            for each in STOP:
-                self._before[each] = signal.signal(each, self._on_signal)
+            self._stack.enter_context(self.taking())
         return self
 
     def __exit__(self, *_: object) -> None:
-        for each, before in self._before.items():
-            signal.signal(each, before)
+        self._stack.close()
+
+    @contextmanager
+    def taking(self) -> Iterator[None]:
+        """Take the signals inside this block, which must be in the main thread."""
+        before = {each: signal.signal(each, self._on_signal) for each in STOP}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
     def ask(self, *, within: float | None = None) -> None:
         """Ask to drain, as a first signal would. May be called from any thread."""

@@ -15,6 +15,7 @@ from litestar.cli._utils import LitestarGroup
 from omniq.contrib.litestar.host import LitestarHost
 from omniq.contrib.report import Report
 from omniq.contrib.runner import Wanted, run_worker
+from omniq.contrib.terminal import click_paint
 from omniq.errors import OmniQError
 
 NAME = "workers"
@@ -60,7 +61,7 @@ def _group() -> click.Group:
         """How many tasks there are, and who works on them."""
         with _errors_as_one_line():
             reports = asyncio.run(_read(LitestarHost(app, name)))
-        text = "\n\n".join(each.text() for each in reports)
+        text = "\n\n".join(each.text(paint=click_paint) for each in reports)
         click.echo(Report.json(reports) if as_json else text)
 
     return group
