@@ -71,6 +71,11 @@ def derived_id(ms: int, *parts: str) -> str:
     return f"{head[:8]}-{head[8:]}-7{digest[:3]}-{variant}{digest[4:7]}-{digest[7:19]}"
 
 
+def time_of(id: str) -> int:
+    """When an id was made: milliseconds since 1970, UTC."""
+    return int(id[:8] + id[9:13], 16)
+
+
 def is_task_id(text: str) -> bool:
     """Whether `text` has the shape of a task id."""
     return _ID.match(text) is not None

@@ -23,6 +23,8 @@ class AttemptError(Struct, frozen=True, kw_only=True):
     attempt: int = 1
     at: int = 0
     bases: tuple[str, ...] = ()
+    started_at: int = 0
+    worker: str = ""
 
 
 class TaskResult(Struct, frozen=True, kw_only=True):

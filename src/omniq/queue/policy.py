@@ -312,7 +312,10 @@ def _give_back(
 
 
 def _remember(row: TaskRow, error: AttemptError, now: Ms) -> bytes:
-    return _encode([*errors_of(row)[1 - KEPT_ERRORS :], msgspec.structs.replace(error, at=now)])
+    told = msgspec.structs.replace(
+        error, at=now, started_at=row.started_at or 0, worker=row.owner or ""
+    )
+    return _encode([*errors_of(row)[1 - KEPT_ERRORS :], told])
 
 
 def _fence(row: TaskRow) -> Fence:

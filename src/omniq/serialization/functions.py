@@ -41,14 +41,27 @@ class Ref(NamedTuple):
     options: Any = None
 
 
+StandsFor = Callable[[Any], tuple[Function, Any]]
+"""The function behind an object of a framework's own kind, and its `@task` options."""
+
+
 class FunctionRegistry:
     """The functions this process knows by name."""
 
-    __slots__ = ("_cache", "_known")
+    __slots__ = ("_adopted", "_cache", "_known")
 
     def __init__(self) -> None:
         self._known: dict[str, Ref] = {}
         self._cache: dict[Function, Ref] = {}
+        self._adopted: dict[type, StandsFor] = {}
+
+    def adopt(self, kind: type, stands_for: StandsFor) -> None:
+        """Take objects of `kind` for the functions they stand for.
+
+        A framework's own `@task` leaves such an object in the function's place. Whoever wrote
+        that said that workers may run it: it needs no registration, once its module is loaded.
+        """
+        self._adopted[kind] = stands_for
 
     def register(self, func: Function, name: str | None = None, options: Any = None) -> str:
         """Make `func` known under `name` (by default its own) and give the name back.
@@ -92,7 +105,19 @@ class FunctionRegistry:
             ref = self._cache.get(func)
         except TypeError:  # it cannot be hashed, so it was never kept
             ref = None
-        return ref or self._refer_new(func)
+        return ref or self._adopt(func) or self._refer_new(func)
+
+    def _adopt(self, found: Any) -> Ref | None:
+        """What an adopted object stands for, from now on known by its name."""
+        for kind, stands_for in self._adopted.items():
+            if isinstance(found, kind):
+                func, options = stands_for(found)
+                ref = self._known.get(_own_name(func))
+                if ref is None or ref.options != options:
+                    ref = Ref(_own_name(func), func, "signed", options)
+                    self._known[ref.name] = ref
+                return ref
+        return None
 
     def _refer_new(self, func: Any) -> Ref:
         if inspect.iscoroutine(func):
@@ -135,6 +160,9 @@ class FunctionRegistry:
         `signed` is what `decode_call` found: only then may a name lead to an import.
         """
         ref = self._known.get(name)
+        if ref is None and self._adopted:
+            home, _, qualname = name.rpartition(":")
+            ref = self._adopt(lookup("__main__" if home == main_home() else home, qualname))
         if ref is None and signed:
             ref = self._import(name)
         if ref is None or ref.func is None:
@@ -163,7 +191,7 @@ class FunctionRegistry:
                     "with the same PYTHONPATH"
                 ) from error
         # Importing may have run @task, which knows more than the bare name.
-        known = self._known.get(name)
+        known = self._known.get(name) or self._adopt(func)
         if known is not None:
             return known
         if not callable(func) or not name.endswith(f":{getattr(func, '__qualname__', '')}"):

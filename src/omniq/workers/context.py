@@ -43,6 +43,11 @@ class TaskContext:
         return self._row.name
 
     @property
+    def row(self) -> TaskRow:
+        """The task as it was claimed, for what wraps calls; tasks themselves need the rest."""
+        return self._row
+
+    @property
     def queue(self) -> str:
         """The queue it was enqueued into."""
         return self._row.queue
