@@ -16,11 +16,12 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeVar
 
 from omniq._exit import end_loop_at_exit
-from omniq._threads import Answer, new_answer, start_native_thread
+from omniq._threads import Answer, Desk, gevent_patched, new_answer, start_native_thread
 from omniq.errors import StorageClosed, SyncInAsync
 
 T = TypeVar("T")
@@ -30,6 +31,7 @@ EXIT_SECONDS = 5.0
 
 _log = logging.getLogger("omniq.portal")
 _END: Any = object()
+_desk: ContextVar[Desk[Any] | None] = ContextVar("omniq_desk", default=None)
 
 
 class LoopThread:
@@ -42,6 +44,8 @@ class LoopThread:
     def __init__(self) -> None:
         self.generation = 0
         """Grows with every fork: what was made under another number belongs to the parent."""
+        self.desks = 0
+        """While above 0, callers of `run` make the calls of `by_caller` as they wait."""
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting_for_end: list[Answer[None]] = []
@@ -67,10 +71,12 @@ class LoopThread:
         end; a second interrupt breaks that off.
         """
         refuse_inside_loop(function)
-        answer: Answer[T] = new_answer()
+        desk: Desk[T] | None = Desk() if self.desks and not gevent_patched() else None
+        answer: Answer[T] = desk or new_answer()
         tasks: list[asyncio.Task[None]] = []
 
         async def call() -> None:
+            _desk.set(desk)
             # Also SystemExit and KeyboardInterrupt of the coroutine go to its caller: raised
             # through the loop they would end it for everybody. At the end of the process only
             # daemon threads still wait: an error would be printed, so they get no answer.
@@ -234,6 +240,15 @@ def _tell(answer: Future[T], task: asyncio.Task[T]) -> None:
         answer.set_exception(error)
     else:
         answer.set_result(task.result())
+
+
+async def by_caller(call: Callable[[], T]) -> T:
+    """Make a call in the thread that waits for this one in `run`, or in a thread of its own."""
+    desk = _desk.get()
+    if desk is None or desk.done():
+        return await asyncio.to_thread(call)
+    value: T = await desk.make(call)
+    return value
 
 
 def refuse_inside_loop(called: object) -> None:

@@ -8,10 +8,13 @@ is never imported unless the program has patched itself with it.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import copy_context
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -35,6 +38,42 @@ class Answer(Protocol[T]):
 def new_answer() -> Answer[Any]:
     """To be made in the thread that will wait for it."""
     return _GeventAnswer() if gevent_patched() else Future()
+
+
+class Desk(Future[T]):
+    """An answer whose waiter makes calls for the other side while it waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self.add_done_callback(lambda _: self._calls.put(None))
+
+    async def make(self, call: Callable[[], Any]) -> Any:
+        """Make a call in the thread that waits. From a loop in another thread."""
+        loop, context = asyncio.get_running_loop(), copy_context()
+        made: asyncio.Future[Any] = loop.create_future()
+
+        def here() -> None:
+            value = context.run(call)
+            loop.call_soon_threadsafe(_give, made, value)
+
+        self._calls.put(here)
+        return await made
+
+    def result(self, timeout: float | None = None) -> T:
+        while not self.done():
+            try:
+                call = self._calls.get(timeout=timeout)
+            except Empty:
+                raise TimeoutError from None
+            if call is not None:
+                call()
+        return super().result()
+
+
+def _give(made: asyncio.Future[Any], value: Any) -> None:
+    if not made.done():  # whoever wanted it has been cancelled meanwhile
+        made.set_result(value)
 
 
 def start_native_thread(target: Callable[[], None], name: str) -> None:
