@@ -48,9 +48,6 @@ PROMISED: dict[str, tuple[str, ...]] = {
 
 # Name -> the issue that brings it.
 PENDING: dict[str, str] = {
-    "omniq.contrib.fastapi.get_queue": "3",
-    "omniq.contrib.fastapi.QueueDep": "3",
-    "omniq.contrib.django.OmniQBackend": "3",
     **{
         f"omniq.storage.{twin}{place}Storage": "4"
         for place in ("File", "Postgres", "Redis", "NATS")

@@ -144,6 +144,11 @@ class StrTwin(Twin, str):
     def _of(cls, made: object, again: Callable[[Any], Any] | None = None) -> Self:
         return cls.__new__(cls, made)._hold(made, again)
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """To pydantic, and so to FastAPI's answers, it is the string it is."""
+        return handler(str)
+
     def __repr__(self) -> str:
         return str.__repr__(self)
 

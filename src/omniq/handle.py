@@ -63,6 +63,16 @@ class AsyncTaskHandle(str, Generic[R_co]):
         """Run it once more from the start; False: it has not ended, or runs again already."""
         return await self._queue.retry(self.id)
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """To pydantic, and so to FastAPI's answers, it is the string it is."""
+        return handler(str)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        """In OpenAPI: the task's id."""
+        return {**handler(schema), "format": "uuid", "description": "A task's id."}
+
     def __omniq_plain__(self) -> str:
         """As an argument of another task it is its id."""
         return str.__str__(self)

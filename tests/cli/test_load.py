@@ -11,7 +11,9 @@ import pytest
 from omniq import AsyncOmniQ
 from omniq.cli.load import load
 from omniq.contrib.litestar.host import LitestarHost
+from omniq.contrib.starlette.host import StarletteHost
 from omniq.errors import ConfigError
+from tests.programs import run
 
 SHOP = """
 import omniq
@@ -57,12 +59,54 @@ def test_a_litestar_app_is_found_with_its_queues(here: Path) -> None:
     assert isinstance(load("cli_web"), LitestarHost)
 
 
+WEB = {
+    "fastapi:FastAPI": "omniq.contrib.fastapi",
+    "starlette.applications:Starlette": "omniq.contrib.starlette",
+}
+
+
+@pytest.mark.parametrize("framework", WEB)
+def test_an_app_is_found_with_the_queues_it_will_start(here: Path, framework: str) -> None:
+    module, _, name = framework.partition(":")
+    (here / "cli_web.py").write_text(
+        f"from {module} import {name} as App\n"
+        f"from {WEB[framework]} import OmniQExtension\n"
+        "extension = OmniQExtension()\n"
+        "app = App(lifespan=extension.lifespan)\n"
+        "mails = OmniQExtension({'base_dir': '.mails'}, name='mails')\n"
+        "mails.init_app(app)\n"
+        "other = App()\n"
+        "OmniQExtension({'base_dir': '.other'}).init_app(other)\n"
+    )
+    host = load("cli_web:app")
+    web = sys.modules["cli_web"]
+    assert isinstance(host, StarletteHost)
+    assert host.queues == [web.extension.queue, web.mails.queue]
+    assert load("cli_web:app", "mails").queues == [web.mails.queue]
+    assert len(load("cli_web:other").queues) == 1
+    with pytest.raises(ConfigError) as caught:
+        load("cli_web:app", "mail")
+    assert str(caught.value) == (
+        "this app has no queue named 'mail'; did you mean 'mails'? (there is queue, mails)"
+    )
+
+
+@pytest.mark.parametrize("framework", ["fastapi:FastAPI", "litestar:Litestar"])
+def test_an_app_without_the_adapter_has_no_queue(here: Path, framework: str) -> None:
+    module, _, name = framework.partition(":")
+    (here / "cli_web.py").write_text(f"from {module} import {name}\napp = {name}()\n")
+    done = run(["-m", "omniq.cli", "status", "cli_web:app"], cwd=here, paths=[here])
+    assert done.returncode == 1
+    assert f"this {name} app has no queue: expected a" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [
         ("cli_shop:quue", "cli_shop has no attribute 'quue'; did you mean 'queue'?"),
         ("cli_shop:names", "cli_shop:names is a list: expected an AsyncOmniQ, an OmniQ or a "
-         "TaskQueue, or a Litestar app with OmniQPlugin; did you mean cli_shop:queue?"),
+         "TaskQueue, or a Litestar app with OmniQPlugin, or a FastAPI or Starlette app that starts "
+         "OmniQ; did you mean cli_shop:queue?"),
         ("cli_shop:", "'cli_shop:' does not name a queue: write module:attribute, as in app:queue"),
         ("cli_shop.py:queue", "'cli_shop.py' is a file name: write the module's name, 'cli_shop'"),
         ("cli_shop", "cli_shop holds several queues: write cli_shop:queue or cli_shop:blocking or "

@@ -8,13 +8,46 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from omniq._portal import portal
 from omniq.contrib.host import Host, QueueHost, refuse_unshared
 from omniq.core import AsyncOmniQ
 from omniq.errors import ConfigError, did_you_mean
 from omniq.sync import OmniQ
+
+
+class Framework(NamedTuple):
+    """Apps of a web framework that may hold queues, and what makes hosts of them."""
+
+    app: str
+    """What an app is an instance of, as module:class. Never imported for this: a module that
+    holds such an app has done it."""
+    host: str
+    """The host for such an app, called with the app and the name of one of its queues."""
+    adapters: tuple[str, ...]
+    """Modules of ours an app has its queue from. Without any of them imported it has none."""
+    wanted: str
+    """What such an app needs, for people."""
+
+
+FRAMEWORKS = (
+    Framework(
+        "litestar:Litestar",
+        "omniq.contrib.litestar.host:LitestarHost",
+        ("omniq.contrib.litestar",),
+        "a Litestar app with OmniQPlugin",
+    ),
+    Framework(  # FastAPI's apps are Starlette's
+        "starlette.applications:Starlette",
+        "omniq.contrib.starlette.host:StarletteHost",
+        ("omniq.contrib.fastapi", "omniq.contrib.starlette"),
+        "a FastAPI or Starlette app that starts OmniQ",
+    ),
+)
+HOLDERS = ", or ".join(
+    ["an AsyncOmniQ, an OmniQ or a TaskQueue", *(each.wanted for each in FRAMEWORKS)]
+)
 
 
 def load(target: str, name: str | None = None) -> Host:
@@ -32,8 +65,7 @@ def load(target: str, name: str | None = None) -> Host:
     host = _host(found, name)
     if host is None:
         raise ConfigError(
-            f"{target} is {_a(type(found).__name__)}: expected an AsyncOmniQ, an OmniQ or a "
-            f"TaskQueue, or a Litestar app with OmniQPlugin{_candidates(module)}"
+            f"{target} is {_a(type(found).__name__)}: expected {HOLDERS}{_candidates(module)}"
         )
     for queue in host.queues:
         refuse_unshared(queue)
@@ -109,8 +141,7 @@ def _only_one(module: ModuleType) -> Any:
         return getattr(module, names[0])
     if not names:
         raise ConfigError(
-            f"{module.__name__} holds no queue: it needs an AsyncOmniQ, an OmniQ or a TaskQueue, "
-            "or a Litestar app with OmniQPlugin, at the top of the module"
+            f"{module.__name__} holds no queue: it needs {HOLDERS}, at the top of the module"
         )
     choices = " or ".join(f"{module.__name__}:{name}" for name in names)
     raise ConfigError(f"{module.__name__} holds several queues: write {choices}")
@@ -125,7 +156,8 @@ def _hosts_in(module: ModuleType) -> list[str]:
     return [
         name
         for name, value in vars(module).items()
-        if not name.startswith("_") and (isinstance(value, AsyncOmniQ | OmniQ) or _is_app(value))
+        if not name.startswith("_")
+        and (isinstance(value, AsyncOmniQ | OmniQ) or _framework(value) is not None)
     ]
 
 
@@ -136,17 +168,30 @@ def _host(found: Any, name: str | None) -> Host | None:
         found = found._async
     if isinstance(found, AsyncOmniQ):
         return QueueHost(found)
-    if _is_app(found):
-        from omniq.contrib.litestar.host import LitestarHost
+    framework = _framework(found)
+    if framework is None:
+        return None
+    if not any(adapter in sys.modules for adapter in framework.adapters):
+        raise ConfigError(
+            f"this {type(found).__name__} app has no queue: expected {framework.wanted} "
+            f"(from {framework.adapters[0]})"
+        )
+    made: Host = _look_up(framework.host)(found, name)
+    return made
 
-        return LitestarHost(found, name)
+
+def _framework(value: Any) -> Framework | None:
+    """The framework of an app, asked without importing any."""
+    for each in FRAMEWORKS:
+        module = each.app.partition(":")[0]
+        if module in sys.modules and isinstance(value, _look_up(each.app)):
+            return each
     return None
 
 
-def _is_app(value: Any) -> bool:
-    """Whether it is a Litestar app, asked without importing Litestar."""
-    litestar = sys.modules.get("litestar")
-    return litestar is not None and isinstance(value, litestar.Litestar)
+def _look_up(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def _a(word: str) -> str:

@@ -1,0 +1,162 @@
+"""What the REST routes answer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import BaseModel, Field
+
+from omniq.models.filters import QueueCount
+from omniq.models.info import Shown, TaskInfo
+from omniq.models.result import AttemptError
+from omniq.models.row import Ms, TaskRow
+from omniq.models.status import Status
+from omniq.models.worker import WorkerCard
+
+StatusName = StrEnum("StatusName", {each.name: each.name.lower() for each in Status})  # type: ignore[misc]
+
+
+class TaskOut(BaseModel):
+    """A task as lists show it."""
+
+    id: str
+    name: str = Field(description="Its function, as workers know it.")
+    queue: str
+    status: StatusName
+    worker_type: str
+    priority: int
+    attempt: int
+    tags: list[str]
+    created_at: datetime
+    run_at: datetime = Field(description="Not before this moment.")
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, row: TaskRow) -> Self:
+        return cls(**_common(row))
+
+
+class ErrorOut(BaseModel):
+    """A failed attempt."""
+
+    type: str
+    message: str
+    traceback: str
+    attempt: int
+
+    @classmethod
+    def of(cls, error: AttemptError) -> Self:
+        return cls(
+            type=error.type,
+            message=error.message,
+            traceback=error.traceback,
+            attempt=error.attempt,
+        )
+
+
+class TaskDetail(TaskOut):
+    """A task with everything that can be shown of it."""
+
+    arguments: Any = Field(description="What it was called with, if that is plain data.")
+    result: Any = Field(description="What it gave, if it ended well with plain data.")
+    errors: list[ErrorOut] = Field(description="Failed attempts, the newest last.")
+    progress: Any
+    metadata: dict[str, Any]
+
+    @classmethod
+    def of_info(cls, info: TaskInfo) -> Self:
+        return cls(
+            **_common(info.row),
+            arguments=_opened(info.arguments),
+            result=_opened(info.result),
+            errors=[ErrorOut.of(each) for each in info.errors],
+            progress=info.progress,
+            metadata=info.metadata,
+        )
+
+
+class TaskPage(BaseModel):
+    """Some tasks. `cursor` asks for the next page; null: this is the last."""
+
+    tasks: list[TaskOut]
+    cursor: str | None
+
+
+class QueueOut(BaseModel):
+    """How many tasks of a queue stand where."""
+
+    name: str
+    counts: dict[StatusName, int]
+
+    @classmethod
+    def all_of(cls, counts: list[QueueCount]) -> list[Self]:
+        found: dict[str, dict[StatusName, int]] = {}
+        for each in counts:
+            found.setdefault(each.queue, {})[_status(each.status)] = each.count
+        return [cls(name=name, counts=found[name]) for name in sorted(found)]
+
+
+class WorkerOut(BaseModel):
+    """A process that works on tasks."""
+
+    id: str
+    host: str
+    pid: int
+    embedded: bool
+    stopping: bool
+    queues: list[str] = Field(description="Empty: all of them.")
+    slots: dict[str, int]
+    running: dict[str, int]
+    seen_at: datetime
+
+    @classmethod
+    def of(cls, card: WorkerCard) -> Self:
+        return cls(
+            id=card.id,
+            host=card.host,
+            pid=card.pid,
+            embedded=card.embedded,
+            stopping=card.stopping,
+            queues=list(card.queues),
+            slots=card.slots,
+            running=card.running,
+            seen_at=_moment(card.seen_at),
+        )
+
+
+class Problem(BaseModel):
+    """Why a request was refused."""
+
+    detail: str
+
+
+def _common(row: TaskRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "queue": row.queue,
+        "status": _status(row.status),
+        "worker_type": row.lane,
+        "priority": row.priority,
+        "attempt": row.attempt,
+        "tags": list(row.tags),
+        "created_at": _moment(row.created_at),
+        "run_at": _moment(row.run_at),
+        "started_at": None if row.started_at is None else _moment(row.started_at),
+        "finished_at": None if row.finished_at is None else _moment(row.finished_at),
+    }
+
+
+def _opened(shown: Shown | None) -> Any:
+    return shown.value if shown is not None and shown.opened else None
+
+
+def _status(status: Status) -> StatusName:
+    return StatusName[status.name]
+
+
+def _moment(ms: Ms) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
