@@ -34,12 +34,12 @@ from omniq.storage.sqlite.apply import apply_units
 from omniq.storage.sqlite.claim import claim_tasks, extend_lease
 from omniq.storage.sqlite.connection import explain
 from omniq.storage.sqlite.edges import UNIT_ROWS
-from omniq.storage.sqlite.migrate import NEWEST
+from omniq.storage.sqlite.migrate import NEWEST, missing
 from omniq.storage.sqlite.sweep import sweep_once
 
 T = TypeVar("T")
 
-_MAKE = "open an AsyncSQLiteStorage on that file once (in Django: run `manage.py migrate`)"
+REMEDY = "open an AsyncSQLiteStorage on that file once (in Django: run `manage.py migrate`)"
 _LEGACY = -1  # sqlite3.LEGACY_TRANSACTION_CONTROL, from Python 3.12 on
 
 
@@ -52,9 +52,16 @@ class ForeignConnection:
     begins transactions implicitly (its default) has one begun, as by any other INSERT.
     """
 
-    def __init__(self, connection: sqlite3.Connection, *, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        remedy: str = REMEDY,
+    ) -> None:
         self.clock = clock
         self._connection = connection
+        self._remedy = remedy
 
     @property
     def capabilities(self) -> Capabilities:
@@ -77,6 +84,11 @@ class ForeignConnection:
         with self._reading() as cursor:
             sql = "SELECT 1 FROM sqlite_schema WHERE name = 'omniq_schema'"
             return _version(cursor) if cursor.execute(sql).fetchone() else 0
+
+    def missing(self, upto: int = NEWEST) -> list[str]:
+        """The statements that bring OmniQ's tables here up to a version."""
+        with self._reading():
+            return missing(self._connection, f"SQLite at {self._file() or 'memory'}", upto)
 
     def apply(self, units: Sequence[Unit]) -> Receipt:
         """Apply units in order; all that are not refused, or after an error none."""
@@ -135,7 +147,7 @@ class ForeignConnection:
 
     def _read(self, question: Callable[..., T], *args: Any) -> T:
         with self._reading() as cursor:
-            _check(cursor)
+            self._check(cursor)
             return question(cursor, *args)
 
     def _write(self, work: Callable[..., T], *args: Any) -> T:
@@ -149,7 +161,7 @@ class ForeignConnection:
                 # Changes nothing, but takes its turn at writing. A transaction that begins
                 # with a read could only be told "busy" once somebody else has written.
                 cursor.execute("UPDATE omniq_schema SET version = version WHERE 0")
-                _check(cursor)
+                self._check(cursor)
                 answer = work(cursor, *args)
                 cursor.execute("RELEASE omniq")
             except BaseException:
@@ -160,6 +172,18 @@ class ForeignConnection:
                     cursor.execute("RELEASE omniq")
                 raise
             return answer
+
+    def _check(self, cursor: sqlite3.Cursor) -> None:
+        have = _version(cursor)
+        if have > NEWEST:
+            raise SchemaError(
+                f"the database has OmniQ's tables of version {have}, this OmniQ knows {NEWEST}: it was "
+                "last migrated by a newer OmniQ; update this one"
+            )
+        if have < NEWEST:
+            raise SchemaError(
+                f"the database has OmniQ's tables of version {have}, this OmniQ needs {NEWEST}: {self._remedy}"
+            )
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Cursor]:
@@ -180,7 +204,7 @@ class ForeignConnection:
         where = self._file() or "memory"
         name = getattr(error, "sqlite_errorname", None) or ""
         if "no such table: omniq_" in str(error):
-            return SchemaError(f"SQLite at {where} has no tables of OmniQ: {_MAKE}")
+            return SchemaError(f"SQLite at {where} has no tables of OmniQ: {self._remedy}")
         if name == "SQLITE_BUSY_SNAPSHOT":
             return StorageUnavailable(
                 f"SQLite at {where}: this transaction has only read so far, and another connection "
@@ -202,19 +226,6 @@ class ForeignConnection:
         except sqlite3.Error:
             return ""
         return next((_text(file) for _, name, file in rows if _text(name) == "main"), "")
-
-
-def _check(cursor: sqlite3.Cursor) -> None:
-    have = _version(cursor)
-    if have > NEWEST:
-        raise SchemaError(
-            f"the database has OmniQ's tables of version {have}, this OmniQ knows {NEWEST}: it was "
-            "last migrated by a newer OmniQ; update this one"
-        )
-    if have < NEWEST:
-        raise SchemaError(
-            f"the database has OmniQ's tables of version {have}, this OmniQ needs {NEWEST}: {_MAKE}"
-        )
 
 
 def _version(cursor: sqlite3.Cursor) -> int:

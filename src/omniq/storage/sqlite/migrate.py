@@ -5,6 +5,7 @@ The tables may share a file with somebody else's, so nothing here looks at what 
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from importlib.resources import files
@@ -13,6 +14,9 @@ from omniq.errors import SchemaError
 
 FIRST_TABLES = frozenset({"task", "result", "event", "doc", "edge", "uniq", "owner"})
 """What the tables were called before they could share a file, in no version ever released."""
+
+
+_TABLE = re.compile(r"^CREATE TABLE (omniq_\w+)", re.MULTILINE)
 
 
 def steps() -> list[tuple[int, str]]:
@@ -41,10 +45,37 @@ def migrate(connection: sqlite3.Connection, where: str) -> None:
         raise
 
 
-def missing(connection: sqlite3.Connection, where: str) -> list[str]:
-    """The statements that would bring the tables up to date."""
+def missing(connection: sqlite3.Connection, where: str, upto: int = NEWEST) -> list[str]:
+    """The statements that would bring the tables up to date, or up to version `upto`."""
+    return script(version(connection, where), upto)
+
+
+def script(have: int = 0, upto: int = NEWEST) -> list[str]:
+    """The statements that lead from one version to another."""
+    return [s for number, text in steps() if have < number <= upto for s in statements(text)]
+
+
+def tables() -> list[str]:
+    """The names of all tables, that of the version among them."""
+    return [name for _, text in steps() for name in _TABLE.findall(text)]
+
+
+def drop() -> list[str]:
+    """The statements that remove the tables with all that is in them."""
+    return [f"DROP TABLE IF EXISTS {name}" for name in tables()]
+
+
+def empty() -> list[str]:
+    """The statements that remove what is in the tables."""
+    return [f"DELETE FROM {name}" for name in tables() if name != "omniq_schema"]
+
+
+def expect(connection: sqlite3.Connection, where: str, remedy: str) -> None:
+    """Raise SchemaError, with the way out, if the tables are not those this OmniQ needs."""
     have = version(connection, where)
-    return [s for number, text in steps() if number > have for s in statements(text)]
+    if have < NEWEST:
+        what = f"tables of version {have}, this OmniQ needs {NEWEST}" if have else "no tables"
+        raise SchemaError(f"{where} has {what} of OmniQ: {remedy}")
 
 
 def version(connection: sqlite3.Connection, where: str) -> int:

@@ -20,19 +20,33 @@ _making = threading.Lock()
 def prepare(path: Path) -> None:
     """Make directory (0700) and file (0600) if they are missing, and check both."""
     folder = path.parent
+    _make_folder(path, folder)
+    check_filesystem(path)
+    _make_file(path)
+    check_access(path)
+
+
+def _make_folder(path: Path, folder: Path) -> None:
     try:
         if not folder.exists():
             folder.mkdir(parents=True, mode=0o700, exist_ok=True)
             folder.joinpath(".gitignore").write_text("*\n")
     except OSError as error:
         raise _refuse(path, f"its directory cannot be made: {error.strerror}") from error
-    kind = filesystem(folder)
+
+
+def check_filesystem(path: Path) -> None:
+    """Refuse a network filesystem."""
+    kind = filesystem(path.parent)
     if kind in _NETWORK:
         raise StorageError(
             f"SQLite cannot be used at {path}: {kind} is a network filesystem, and processes on "
             "two machines would corrupt the database. Use a local directory (base_dir), or a "
             "server such as PostgreSQL or Redis for several machines"
         )
+
+
+def _make_file(path: Path) -> None:
     # Closing a file drops every lock this process holds on it, SQLite's too: so it is touched
     # only while it does not exist yet.
     with _making:
@@ -43,9 +57,13 @@ def prepare(path: Path) -> None:
                 pass
             except OSError as error:
                 raise _refuse(path, f"the file cannot be made: {error.strerror}") from error
+
+
+def check_access(path: Path) -> None:
+    """Refuse what this user cannot write."""
     if path.is_dir():
         raise _refuse(path, "it is a directory")
-    for what in (path, folder):
+    for what in (path, path.parent):
         if not os.access(what, os.R_OK | os.W_OK):
             raise _refuse(path, f"{what} cannot be written by this user")
 

@@ -31,6 +31,7 @@ from omniq.storage.sqlite.claim import claim_tasks, extend_lease
 from omniq.storage.sqlite.connection import Connection
 from omniq.storage.sqlite.ears import Watch, WatchingEar, post_of
 from omniq.storage.sqlite.edges import UNIT_ROWS
+from omniq.storage.sqlite.migrate import migrate
 from omniq.storage.sqlite.place import prepare
 from omniq.storage.sqlite.sweep import sweep_once
 from omniq.storage.sqlite.writer import Writer, tune
@@ -87,9 +88,9 @@ class AsyncSQLiteStorage(AsyncStorage):
                     f"SQLite {sqlite3.sqlite_version} is too old: OmniQ needs "
                     f"{'.'.join(map(str, _NEEDS))} or newer; use a newer Python build"
                 )
-            prepare(self.path)
+            self._prepare()
             self._post = post_of(self.path.resolve())
-            self._writer = Writer(self.path, self._synchronous)
+            self._writer = Writer(self.path, self._synchronous, self._make_tables)
             self._write = Connection(self.path, self._writer.prepare, self._writer.close)
             self._reads = Connection(self.path, _prepare_reads)
             await self._write.open()
@@ -117,6 +118,12 @@ class AsyncSQLiteStorage(AsyncStorage):
                 self._watch = None
             await self._reads.close()
             await self._write.close()
+
+    def _prepare(self) -> None:
+        prepare(self.path)
+
+    def _make_tables(self, connection: sqlite3.Connection, where: str) -> None:
+        migrate(connection, where)
 
     def twin(self) -> Self:
         return type(self)(self.path, clock=self.clock, synchronous=self._synchronous)

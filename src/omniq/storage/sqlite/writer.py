@@ -31,8 +31,14 @@ CHECKPOINT_PAGES = 4000
 class Writer:
     """What lives in the writing thread."""
 
-    def __init__(self, path: Path, synchronous: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        synchronous: str,
+        make: Callable[[sqlite3.Connection, str], None] = migrate,
+    ) -> None:
         self._path = path
+        self._make = make
         self._synchronous = synchronous
         self._keeper: sqlite3.Connection | None = None
         self._counted = 0
@@ -40,10 +46,10 @@ class Writer:
         self._version = 0
 
     def prepare(self, connection: sqlite3.Connection) -> None:
-        """Set the connection up, and make the tables."""
+        """Set the connection up, and make the tables, or see that they are there."""
         _use_wal(connection)
         tune(connection, self._synchronous)
-        migrate(connection, str(self._path))
+        self._make(connection, str(self._path))
         self._keeper = sqlite3.connect(
             self._path, timeout=0, isolation_level=None, check_same_thread=False
         )

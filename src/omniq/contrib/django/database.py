@@ -1,0 +1,176 @@
+"""Tasks in a database of Django's: which one `OMNIQ["DATABASE"]` means, and both ways into it.
+
+`within()` goes through Django's own connection, in the transaction that is open there.
+`native_storage()` is for those who wait, workers and dashboards: a connection of OmniQ's own to
+the same database. What a kind of database needs for both is one entry of `VENDORS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import unquote, urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from omniq.config import load_config
+from omniq.contrib.django.conf import DjangoSettings, django_settings, overlay
+from omniq.errors import ConfigError, did_you_mean
+from omniq.queue.engine import Engine
+from omniq.storage.base import AsyncStorage
+from omniq.storage.sqlite import migrate as sqlite_tables
+from omniq.storage.sqlite.foreign import ForeignConnection
+from omniq.storage.sqlite.guest import GuestSQLiteStorage
+from omniq.within import Place, Within, engine_for
+
+
+class TablesPlace(Place, Protocol):
+    """A place that can say what its tables lack."""
+
+    def missing(self, upto: int = ...) -> list[str]: ...
+
+
+class Vendor(NamedTuple):
+    """What one kind of database needs."""
+
+    place: Callable[[BaseDatabaseWrapper], TablesPlace]
+    """Django's connection, which is open, as a place."""
+    storage: Callable[[BaseDatabaseWrapper], AsyncStorage]
+    """OmniQ's own way to the same database."""
+    script: Callable[[int], list[str]]
+    """The statements that make the tables of a version, from nothing."""
+    drop: Callable[[], list[str]]
+    empty: Callable[[], list[str]]
+
+
+def within() -> Within:
+    """The queue as part of the transaction that is open on Django's connection, in this thread.
+
+    To be asked for anew at each use. Raises TransactionManagementError if an error has broken
+    the transaction, as every query there would.
+    """
+    alias = _alias()
+    connection = connections[alias]
+    vendor = vendor_of(alias)
+    with connection.cursor():  # opens it, where Django lets queries be made at all
+        connection.validate_no_broken_transaction()
+    place = vendor.place(connection)
+    return Within(_engine(place), place)
+
+
+def native_storage(alias: str) -> AsyncStorage:
+    """The storage on a database of Django's, not yet open.
+
+    Its name is that of this moment: test runners rename databases.
+    """
+    vendor = vendor_of(alias)
+    return vendor.storage(connections[alias])
+
+
+def trouble(alias: str) -> str | None:
+    """Why tasks cannot be kept in the database of this alias; None: they can."""
+    known = list(settings.DATABASES)
+    if alias not in known:
+        return f'OMNIQ["DATABASE"] is {alias!r}, which DATABASES does not have' + did_you_mean(
+            alias, known
+        )
+    if (vendor := connections[alias].vendor) not in VENDORS:
+        return (
+            f'OMNIQ["DATABASE"] is {alias!r}, a database of the kind {vendor!r}: OmniQ keeps tasks '
+            f"in {', '.join(sorted(VENDORS))}. Name another alias, or leave DATABASE out: tasks then "
+            "have a store of their own (STORAGE_URL), and ENQUEUE_ON_COMMIT makes them wait for "
+            "your commit"
+        )
+    return None
+
+
+def vendor_of(alias: str) -> Vendor:
+    """What the database of an alias needs; raises ImproperlyConfigured."""
+    if (why := trouble(alias)) is not None:
+        raise ImproperlyConfigured(why)
+    return VENDORS[connections[alias].vendor]
+
+
+def aliases() -> set[str]:
+    """The databases that keep tasks: of `OMNIQ`, and of tasks backends that name their own."""
+    return set(_named())
+
+
+def _named() -> Iterator[str]:
+    if (alias := django_settings().database) is not None:
+        yield alias
+    for backend in (getattr(settings, "TASKS", None) or {}).values():
+        options = backend.get("OPTIONS") or {}
+        if isinstance(options, Mapping) and options.get("DATABASE"):
+            yield options["DATABASE"]
+
+
+def remedy(alias: str) -> str:
+    """The command that makes the tables there."""
+    which = "" if alias == DEFAULT_DB_ALIAS else f" --database {alias}"
+    return f"run `manage.py migrate{which}`"
+
+
+def _alias() -> str:
+    alias = django_settings().database
+    if alias is None:
+        raise ConfigError('OMNIQ["DATABASE"] is not set: tasks have a store of their own')
+    return alias
+
+
+_engines: dict[tuple[str, str], tuple[DjangoSettings, Engine]] = {}
+
+
+def _engine(place: Place) -> Engine:
+    """The rules, worked out once for the settings that hold and what the place is."""
+    held, key = django_settings(), (overlay().name, place.capabilities.durability)
+    known = _engines.get(key)
+    if known is None or known[0] is not held:
+        engine = engine_for(load_config(held.omniq), place.capabilities)
+        known = _engines[key] = (held, engine)
+    return known[1]
+
+
+# ---- SQLite
+
+
+def _sqlite_place(connection: BaseDatabaseWrapper) -> TablesPlace:
+    return ForeignConnection(connection.connection, remedy=remedy(connection.alias))
+
+
+def _sqlite_storage(connection: BaseDatabaseWrapper) -> AsyncStorage:
+    alias, name = connection.alias, connection.settings_dict["NAME"]
+    if _in_memory(connection, name):
+        raise ConfigError(
+            f"the database {alias!r} is in memory, as SQLite's test databases are, where only the "
+            "connection that made it sees it: no worker, dashboard or wait for a result can. In "
+            "a test, run what was enqueued with drain(), or give the test database a file: "
+            f"DATABASES[{alias!r}]['TEST'] = {{'NAME': BASE_DIR / 'test.sqlite3'}}"
+        )
+    return GuestSQLiteStorage(_sqlite_path(name), remedy=remedy(alias))
+
+
+def _in_memory(connection: Any, name: str | Path) -> bool:
+    return bool(connection.creation.is_in_memory_db(name))
+
+
+def _sqlite_path(name: str | Path) -> Path:
+    """Django opens names as URIs where they look like one."""
+    text = str(name)
+    return Path(unquote(urlsplit(text).path) if text.startswith("file:") else text)
+
+
+VENDORS = {
+    "sqlite": Vendor(
+        place=_sqlite_place,
+        storage=_sqlite_storage,
+        script=lambda upto: sqlite_tables.script(0, upto),
+        drop=sqlite_tables.drop,
+        empty=sqlite_tables.empty,
+    ),
+}
+"""Where tasks can be kept, by `connection.vendor`."""
