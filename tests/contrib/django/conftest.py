@@ -124,8 +124,11 @@ def real_db(databases: None) -> Iterator[None]:
     from django.core.management import call_command
     from django.db import connections
 
+    from omniq.contrib.django.tables import empty
+
     yield
     for alias in connections:
+        empty(alias)
         call_command(
             "flush", database=alias, verbosity=0, interactive=False, inhibit_post_migrate=True
         )
@@ -158,6 +161,9 @@ def omniq() -> Iterator[Omniq]:
 
 
 @pytest.fixture
-def omniq_in_db(omniq: Omniq, tmp_path: Path) -> None:
+def omniq_in_db(databases: None, omniq: Omniq, tmp_path: Path) -> None:
     """Tasks are kept in the default database."""
+    from omniq.contrib.django.tables import make
+
     omniq(DATABASE="default", BASE_DIR=tmp_path)
+    make("default")

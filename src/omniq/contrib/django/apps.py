@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig
-from django.core.signals import setting_changed
+from django.core.signals import request_started, setting_changed
+from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
 
 
@@ -21,9 +22,23 @@ class OmniQConfig(AppConfig):
     def ready(self) -> None:
         from omniq.contrib.django.conf import BY_KEY, raw_settings
 
+        request_started.connect(_on_request, dispatch_uid="omniq")
+        post_migrate.connect(_after_migrate, sender=self, dispatch_uid="omniq")
         setting_changed.connect(_on_setting_changed, dispatch_uid="omniq")
         if raw_settings().get("AUTODISCOVER", BY_KEY["AUTODISCOVER"].default):
             autodiscover_modules("tasks")
+
+
+def _on_request(**signal: Any) -> None:
+    from omniq.contrib.django.serving import on_request
+
+    on_request(**signal)
+
+
+def _after_migrate(**signal: Any) -> None:
+    from omniq.contrib.django.tables import after_migrate
+
+    after_migrate(**signal)
 
 
 def _on_setting_changed(*, setting: str, **_: Any) -> None:
