@@ -7,9 +7,11 @@ below that only mean something in Django. An environment variable `OMNIQ_<KEY>` 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -25,10 +27,13 @@ class DjangoSettings(Struct, frozen=True, kw_only=True):
     """`settings.OMNIQ`, read and checked. `omniq` is what `AsyncOmniQ` takes."""
 
     omniq: dict[str, Any]
+    key: str = ""
+    """Settings with one key share a queue."""
     database: str | None = None
     enqueue_on_commit: bool = False
     embedded_worker: bool = False
     autodiscover: bool = True
+    dashboard_auth: str | None = None
     queues: tuple[str, ...] = ()
 
 
@@ -68,6 +73,7 @@ OWN: Final = (
     Own("ENQUEUE_ON_COMMIT", "enqueue_on_commit", FLAG, "Without `DATABASE`: enqueue only when the transaction around has committed, and not at all if it rolls back."),
     Own("EMBEDDED_WORKER", "embedded_worker", FLAG, "Each serving process works on tasks too, from its first request on. Management commands never do."),
     Own("AUTODISCOVER", "autodiscover", FLAG, "Import the module `tasks` of every installed app at start, so that workers know its tasks."),
+    Own("DASHBOARD_AUTH", "dashboard_auth", TEXT, "The dotted path of a function that is given the request and says who may look at the dashboard: True, False, a name, a `Principal` or a response. None: staff with the permission to view tasks.", True),
 )  # fmt: skip
 """The keys that only Django has, in the order of the documentation."""
 
@@ -79,21 +85,53 @@ OPTION_OF: Final[dict[str, Option]] = {
 
 expect(own.variable for own in OWN)
 
-_read: DjangoSettings | None = None
+
+class Overlay(NamedTuple):
+    """Keys that differ from `settings.OMNIQ`: the OPTIONS of a tasks backend. Those that say the
+    same have one `name`.
+    """
+
+    name: str
+    given: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Overlay:
+        """The overlay that says this."""
+        return cls(repr(sorted(given.items())) if given else "", given)
+
+
+_NONE: Final = Overlay("", {})
+_overlay: ContextVar[Overlay] = ContextVar("omniq_django_overlay", default=_NONE)
+_read: dict[str, DjangoSettings] = {}
+
+
+@contextmanager
+def overlaid(overlay: Overlay) -> Iterator[None]:
+    """Everything in here, and what is called from here, has these settings and their queue."""
+    token = _overlay.set(overlay)
+    try:
+        yield
+    finally:
+        _overlay.reset(token)
+
+
+def overlay() -> Overlay:
+    """The one that holds here."""
+    return _overlay.get()
 
 
 def django_settings() -> DjangoSettings:
-    """What holds now. Read at first use, and again after `setting_changed`."""
-    global _read
-    if _read is None:
-        _read = read_settings(raw_settings())
-    return _read
+    """What holds here and now. Read at first use, and again after `setting_changed`."""
+    over = _overlay.get()
+    found = _read.get(over.name)
+    if found is None:
+        found = _read[over.name] = read_settings({**raw_settings(), **over.given})
+    return found
 
 
 def forget_settings() -> None:
     """Read them again when they are asked for next."""
-    global _read
-    _read = None
+    _read.clear()
 
 
 def raw_settings() -> Mapping[str, Any]:
@@ -127,7 +165,8 @@ def read_settings(given: Mapping[str, Any]) -> DjangoSettings:
     except ConfigError as error:
         raise ImproperlyConfigured(str(error)) from None
     options.setdefault("base_dir", _base_dir())
-    return DjangoSettings(omniq=options, queues=queues, **own)
+    key = repr((sorted(options.items()), own.get("database")))
+    return DjangoSettings(omniq=options, key=key, queues=queues, **own)
 
 
 def label(key: str) -> str:

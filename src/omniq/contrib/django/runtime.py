@@ -1,5 +1,6 @@
 """The queue of this process: one, opened at first use, on the one loop thread.
 
+A tasks backend whose OPTIONS overlay the settings has one of its own, see `conf.overlaid`.
 Django's threads, event loops and forked children come and go; what is open belongs to the loop
 thread, and everybody asks there. After a fork the child opens its own.
 """
@@ -13,7 +14,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from omniq._portal import portal
-from omniq.contrib.django.conf import django_settings, forget_settings
+from omniq.contrib.django.compat import package
+from omniq.contrib.django.conf import (
+    Overlay,
+    django_settings,
+    forget_settings,
+    overlaid,
+    overlay,
+)
 from omniq.contrib.django.hygiene import clean
 from omniq.core import AsyncOmniQ
 from omniq.sync import OmniQ
@@ -22,12 +30,11 @@ T = TypeVar("T")
 
 
 class _Runtime:
-    """What this process holds."""
+    """What this process holds: a queue, and the place it was made for, by the settings' key."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.queue: OmniQ | None = None
-        self.place: object = None
+        self.queues: dict[str, tuple[OmniQ, object]] = {}
 
 
 _now = _Runtime()
@@ -35,18 +42,25 @@ _now = _Runtime()
 
 def blocking() -> OmniQ:
     """The queue for callers without an event loop. It is made here, and opens at first use."""
-    place = _place()
-    if _now.queue is not None and place == _now.place:
-        return _now.queue
+    key, place = django_settings().key, _place()
+    queue, made_for = _now.queues.get(key, (None, None))
+    if queue is not None and made_for == place:
+        return queue
     with _now.lock:
-        old = None
-        if _now.queue is None or place != _now.place:
-            old, _now.queue = _now.queue, OmniQ._of(make(), lambda _: make())
-            _now.place = place
-        queue = _now.queue
+        old, made_for = _now.queues.get(key, (None, None))
+        if old is not None and made_for == place:
+            return old
+        over = overlay()
+        queue = OmniQ._of(make(), lambda _: _made_under(over))
+        _now.queues[key] = queue, place
     if old is not None:
         _close(old)
     return queue
+
+
+def _made_under(over: Overlay) -> AsyncOmniQ:
+    with overlaid(over):
+        return make()
 
 
 def native() -> AsyncOmniQ:
@@ -74,16 +88,33 @@ def make() -> AsyncOmniQ:
         queue = AsyncOmniQ(settings.omniq, task_queue=native_storage(settings.database))
     queue.embedded = False
     queue.around.append(clean)
+    if package() is not None:
+        from omniq.contrib.django.attempt import adopt
+
+        adopt()  # or a worker that has loaded no task yet would not know one
     return queue
 
 
 def reset() -> None:
     """Close the queue, if there is one, and read the settings anew at the next use."""
-    with _now.lock:
-        queue, _now.queue, _now.place = _now.queue, None, None
+    queues = _take()
     forget_settings()
-    if queue is not None:
+    for queue in queues:
         _close(queue)
+
+
+async def aclose() -> None:
+    """Close what is open; the next use opens it anew."""
+    for queue in _take():
+        if queue._generation == portal.generation and portal.running:
+            portal.release(queue._async)
+            await on_loop(queue._async.close)
+
+
+def _take() -> list[OmniQ]:
+    with _now.lock:
+        queues, _now.queues = _now.queues, {}
+    return [queue for queue, _ in queues.values()]
 
 
 def _place() -> object:
