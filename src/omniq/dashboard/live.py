@@ -150,9 +150,14 @@ class _Chained:
         self._before = before
 
     def __call__(self, number: int, frame: FrameType | None) -> Any:
-        for hub in list(_hubs):
-            hub.close()
+        close_streams()
         return self._before(number, frame)
+
+
+def close_streams() -> None:
+    """End the streams of every dashboard of this process; from any thread."""
+    for hub in list(_hubs):
+        hub.close()
 
 
 def chain_signals(hub: Hub) -> None:

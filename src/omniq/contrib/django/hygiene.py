@@ -18,6 +18,7 @@ from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from omniq.errors import Snooze
 from omniq.queue.engine import Loaded
 
 T = TypeVar("T")
@@ -42,6 +43,9 @@ class _Sync:
         theirs = begin()
         try:
             value = self.__wrapped__(*args, **kwargs)
+        except Exception as error:
+            _refused_at_exit(error)
+            raise
         finally:
             end(theirs)
         return _alone(value) if iscoroutine(value) else value
@@ -66,9 +70,24 @@ async def _alone(coroutine: Coroutine[Any, Any, T]) -> T:
     async with ThreadSensitiveContext() as own:
         try:
             return await coroutine
+        except Exception as error:
+            _refused_at_exit(error)
+            raise
         finally:
             if own in SyncToAsync.context_to_thread_executor:
                 await sync_to_async(close_all, thread_sensitive=True)()
+
+
+def _refused_at_exit(error: BaseException | None) -> None:
+    """Give the task back, its attempt with it, if it failed because this process is ending.
+
+    An embedded worker drains in a Python that starts no more threads, and an async task needs
+    one for each look at the database.
+    """
+    while error is not None:
+        if isinstance(error, RuntimeError) and "interpreter shutdown" in str(error):
+            raise Snooze(0) from error
+        error = error.__cause__ or error.__context__
 
 
 def begin() -> list[BaseDatabaseWrapper]:
