@@ -73,8 +73,15 @@ class Runner:
                 f"{MAX_RUNS:,} tasks were run and there are more: does {row.name} enqueue "
                 "itself, or ask for another try each time? Bound it with drain(limit=...)"
             )
-        self.runs.append(_told(ran))
+        self.runs.append(self._told(ran))
         return ran
+
+    def _told(self, ran: Ran) -> TaskRun:
+        row, move = ran.row, ran.move
+        status = move.to or row.status
+        if status is Status.READY and move.patch.get("run_at", 0) > self.queue.engine.clock.now():
+            status = Status.SCHEDULED
+        return TaskRun(row.id, row.name, row.attempt, status, error_of(ran))
 
     async def _apply(self, inline: Inline, row: TaskRow, move: Move | None) -> None:
         while move is not None:
@@ -135,9 +142,3 @@ def plain_queue(queue: AsyncOmniQ | OmniQ) -> AsyncOmniQ:
         f"an AsyncOmniQ or an OmniQ is needed, not {type(queue).__name__}: for an app, give its "
         "queue, such as app.state.omniq"
     )
-
-
-def _told(ran: Ran) -> TaskRun:
-    move = ran.move
-    status = Status.RUNNING if move.to is None else move.to
-    return TaskRun(ran.row.id, ran.row.name, ran.row.attempt, status, error_of(ran))
