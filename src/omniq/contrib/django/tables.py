@@ -94,20 +94,23 @@ def make(alias: str) -> None:
 
 
 def empty(alias: str) -> None:
-    """Forget every task kept there."""
-    if alias in aliases() and not missing(alias):
-        with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
-            for statement in vendor_of(alias).empty():
+    """Forget every task kept there, if there are tables at all."""
+    connection = connections[alias]
+    vendor = VENDORS.get(connection.vendor)
+    if vendor is None:
+        return
+    connection.ensure_connection()
+    if vendor.place(connection).tables_version():
+        with transaction.atomic(using=alias), connection.cursor() as cursor:
+            for statement in vendor.empty():
                 cursor.execute(statement)
 
 
 def after_migrate(*, using: str, **given: Any) -> None:
     """To be connected to `post_migrate` of our app: makes tables, or empties them for `flush`."""
-    if using not in aliases():
-        return
     if "plan" not in given:  # `migrate` says what it did; `flush` has nothing to say
         empty(using)
-    elif _belong_here(using):
+    elif using in aliases() and _belong_here(using):
         make(using)
 
 

@@ -1,0 +1,261 @@
+"""Enqueued inside Django's transactions: they commit and roll back together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from django.db import connections, transaction
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, TestCase, override_settings
+from django.urls import path
+
+from omniq import Task, task
+from omniq._portal import portal
+from omniq.contrib.django import aqueue, queue
+from omniq.contrib.django.database import within
+from omniq.contrib.django.runtime import blocking
+from omniq.contrib.django.tables import make
+from omniq.errors import DuplicateTask, StorageUnavailable, TaskNotFound
+from omniq.models import ResultStatus
+from omniq.storage.sqlite.ears import post_of
+from tests.contrib.django.shop.models import Order
+
+
+class Kind(NamedTuple):
+    """A kind of database Django has here: its alias, and how to have its workers look now."""
+
+    alias: str
+    nudge: Callable[[str], object]
+
+
+def _nudge_sqlite(alias: str) -> object:
+    name = Path(connections[alias].settings_dict["NAME"]).resolve()
+    return portal.call(post_of(name).hub.alert)
+
+
+# One entry is all it takes to hold another database against the promise.
+KINDS = {"sqlite": Kind("default", _nudge_sqlite)}
+
+ran: list[str] = []
+
+
+@task("tests.django.note", retries=0)
+def note(number: str) -> str:
+    ran.append(number)
+    return f"{number}: {Order.objects.filter(number=number).count()}"
+
+
+@pytest.fixture(params=list(KINDS))
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return KINDS[request.param]
+
+
+@pytest.fixture
+def kept(kind: Kind, real_db: None, omniq: Callable[..., None], tmp_path: Path) -> Iterator[Kind]:
+    """Tasks are kept in that database, and commits there are real."""
+    ran.clear()
+    omniq(DATABASE=kind.alias, BASE_DIR=tmp_path)
+    make(kind.alias)
+    _orders(kind.alias)
+    return kind
+
+
+@pytest.fixture
+def working(kept: Kind) -> Iterator[Kind]:
+    """With a worker in this process that has started before anything is enqueued."""
+    worker = blocking().start_worker()
+    yield kept
+    worker.stop(0)
+
+
+def _orders(alias: str) -> None:
+    """The shop has no migrations: its one table is made here."""
+    connection = connections[alias]
+    if Order._meta.db_table not in connection.introspection.table_names():
+        with connection.schema_editor() as editor:
+            editor.create_model(Order)
+
+
+class Broken(Exception):
+    pass
+
+
+def test_a_rollback_leaves_no_task(working: Kind) -> None:
+    with pytest.raises(Broken), transaction.atomic(using=working.alias):
+        Order.objects.create(number="A")
+        gone = queue.enqueue(note, ("A",))
+        assert queue.result(gone).status is ResultStatus.PENDING
+        working.nudge(working.alias)
+        raise Broken
+    assert queue.enqueue(note, ("marker",), priority=-5).result(20) == "marker: 0"
+    assert ran == ["marker"]
+    assert not Order.objects.filter(number="A").exists()
+    with pytest.raises(TaskNotFound):
+        queue.result(gone)
+
+
+def test_a_commit_leaves_exactly_one_and_no_worker_sees_it_early(working: Kind) -> None:
+    assert queue.enqueue(note, ("before",)).result(20) == "before: 0"
+    with transaction.atomic(using=working.alias):
+        handle = queue.enqueue(note, ("B",))
+        working.nudge(working.alias)
+        Order.objects.create(number="B")
+        assert blocking().counts() == [c for c in queue.counts() if c.status.final]
+    # The task finds the order that was saved after it was enqueued.
+    assert handle.result(20) == "B: 1"
+    assert ran == ["before", "B"]
+    assert len(queue.find().tasks) == 2
+
+
+def test_an_inner_block_that_fails_takes_its_tasks_along(working: Kind) -> None:
+    with transaction.atomic(using=working.alias):
+        outer = queue.enqueue(note, ("outer",))
+        with pytest.raises(Broken), transaction.atomic(using=working.alias):
+            queue.enqueue(note, ("inner",))
+            raise Broken
+        with transaction.atomic(using=working.alias):
+            second = queue.enqueue_many([Task(func=note, args=("second",))])
+    assert [queue.get_result(id, 20) for id in (outer, *second)] == ["outer: 0", "second: 0"]
+    assert sorted(ran) == ["outer", "second"]
+
+
+def test_outside_of_a_block_it_is_there_at_once(working: Kind) -> None:
+    assert queue.enqueue(note, ("now",)).result(20) == "now: 0"
+
+
+def test_what_is_refused_does_not_break_the_block(kept: Kind) -> None:
+    with transaction.atomic(using=kept.alias):
+        first = queue.enqueue(note, ("1",), unique="one")
+        with pytest.raises(DuplicateTask) as refused:
+            queue.enqueue(note, ("2",), unique="one")
+        Order.objects.create(number="1")
+    assert refused.value.holder == first
+    assert [row.id for row in queue.find().tasks] == [first]
+    assert Order.objects.filter(number="1").exists()
+
+
+def test_a_broken_block_refuses_tasks_as_it_refuses_queries(kept: Kind) -> None:
+    error = transaction.TransactionManagementError
+    with transaction.atomic(using=kept.alias):
+        with pytest.raises(Broken), transaction.atomic(using=kept.alias, savepoint=False):
+            raise Broken
+        with pytest.raises(error, match="until the end of the 'atomic' block"):
+            queue.enqueue(note, ("never",))
+    assert queue.counts() == []
+
+
+def test_two_threads_cannot_both_hold_a_key(kept: Kind) -> None:
+    """The second one waits for the first one's commit, and is told who was quicker."""
+    asking = threading.Event()
+
+    def second() -> str:
+        asking.set()
+        try:
+            with pytest.raises(DuplicateTask) as refused:
+                queue.enqueue(note, ("2",), unique="one")
+            return refused.value.holder
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic(using=kept.alias):
+            first = queue.enqueue(note, ("1",), unique="one")
+            holder = pool.submit(second)
+            asking.wait(20)
+        assert holder.result(20) == first
+
+
+def test_a_thread_has_a_transaction_of_its_own(kept: Kind) -> None:
+    def elsewhere() -> int:
+        try:
+            return len(queue.find().tasks)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool, transaction.atomic(using=kept.alias):
+        queue.enqueue(note, ("mine",))
+        assert len(queue.find().tasks) == 1
+        assert pool.submit(elsewhere).result(20) == 0
+
+
+def shop(request: HttpRequest, fail: int) -> HttpResponse:
+    handle = queue.enqueue(note, (request.path,))
+    if fail:
+        raise Broken
+    return HttpResponse(str(handle))
+
+
+async def shop_async(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(str(await aqueue.enqueue(note, (request.path,))))
+
+
+urlpatterns = [path("shop/<int:fail>", shop), path("async", shop_async)]
+
+
+@override_settings(ROOT_URLCONF=__name__)
+def test_a_request_is_one_transaction_if_the_project_says_so(
+    kept: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connections[kept.alias].settings_dict, "ATOMIC_REQUESTS", True)
+    client = Client(raise_request_exception=False)
+    assert client.get("/shop/1").status_code == 500
+    assert queue.counts() == []
+    id = client.get("/shop/0").content.decode()
+    assert [row.id for row in queue.find().tasks] == [id]
+
+
+@override_settings(ROOT_URLCONF=__name__)
+async def test_an_async_view_enqueues_there_too(kept: Kind) -> None:
+    from django.test import AsyncClient
+
+    id = (await AsyncClient().get("/async")).content.decode()
+    assert [row.id for row in (await aqueue.find()).tasks] == [id]
+
+
+def test_a_transaction_that_read_too_early_is_told_what_to_do(
+    kept: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Django's own default is BEGIN; the setting named in the message avoids it."""
+    if connections[kept.alias].vendor == "sqlite":
+        blocking().counts()  # opened natively, the file is in WAL mode for good
+        monkeypatch.setattr(connections[kept.alias], "transaction_mode", None)
+        message = r"only read so far.*'transaction_mode': 'IMMEDIATE'"
+        with transaction.atomic(using=kept.alias):
+            list(Order.objects.all())
+            blocking().enqueue(note, ("native",))
+            with pytest.raises(StorageUnavailable, match=message):
+                queue.enqueue(note, ("late",))
+    with transaction.atomic(using=kept.alias):
+        queue.enqueue(note, ("first",))
+        list(Order.objects.all())
+    assert sorted(row.preview for row in queue.find().tasks) == ["'first'", "'native'"]
+
+
+def test_the_place_is_told_in_words(kept: Kind) -> None:
+    assert "in the caller's transactions" in within().describe()
+
+
+@pytest.mark.usefixtures("omniq_in_db")
+class InATestCase(TestCase):
+    """Each test begins without the tasks of the one before: all is rolled back between them."""
+
+    databases = "__all__"
+
+    def test_one(self) -> None:
+        with self.captureOnCommitCallbacks() as callbacks:
+            handle = queue.enqueue(note, ("one",))
+        assert callbacks == []
+        assert [row.id for row in queue.find().tasks] == [handle]
+
+    def test_two(self) -> None:
+        handle = queue.enqueue(note, ("two",))
+        assert [row.id for row in queue.find().tasks] == [handle]
+
+
+def test_nothing_of_those_test_cases_is_left(kept: Kind) -> None:
+    assert queue.find().tasks == []
