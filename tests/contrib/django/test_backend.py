@@ -36,17 +36,14 @@ OMNIQ = "omniq.contrib.django.OmniQBackend"
 
 
 @pytest.fixture
-def worker() -> Iterator[None]:
-    """A worker in this process, on the loop thread."""
-    blocking().start_worker()
-    yield
+def ended() -> Callable[[Any], Any]:
+    """Wait until a worker in this process has ended a task, and read its result again.
 
-
-@pytest.fixture
-def ended(worker: None) -> Callable[[Any], Any]:
-    """Wait until a task has ended, and read its result again."""
+    The worker starts with the first wait: what is told of the enqueue has been told by then.
+    """
 
     def wait(result: Any) -> Any:
+        blocking().start_worker()
         for _ in blocking().results([result.id]):
             pass
         result.refresh()
@@ -242,8 +239,9 @@ def test_omniqs_own_tasks_do_not_exist_here() -> None:
         task_backends["default"].get_result(handle)
 
 
-def test_omniqs_own_queue_takes_django_tasks(ended: Callable[[Any], Any]) -> None:
+def test_omniqs_own_queue_takes_django_tasks() -> None:
     handle = queue.enqueue(declared.add, (1, 2))  # type: ignore[call-overload]
+    blocking().start_worker()
     assert handle.result(10) == 3
     assert declared.add.get_result(handle).return_value == 3
 
