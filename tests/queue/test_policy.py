@@ -181,3 +181,11 @@ def test_events_below_the_level_are_not_even_made() -> None:
     assert policy.settle(row(), BODY, Succeeded(b"v"), NOW, quiet).events == ()
     loud = policy.settle(row(), BODY, Succeeded(b"v"), NOW, RULES).events
     assert [e.type for e in loud] == [EventType.COMPLETE]
+
+
+def test_who_cancelled_and_that_it_was_cancelled_are_two_events() -> None:
+    """Also in the same millisecond: an event is known by (task, epoch, n)."""
+    row = TaskRow(id=uuid7(), queue="default", lane="async", name="add", status=Status.READY)
+    (cancelled,) = policy.cancel(row.id, 5, RULES).events
+    (acted,) = policy.action(row, "cancel", "ada", 5, RULES).events
+    assert (cancelled.epoch, cancelled.n) != (acted.epoch, acted.n)

@@ -159,7 +159,8 @@ def action(row: TaskRow, what: str, actor: str, now: Ms, rules: Rules) -> PutEve
     event = TaskEvent(
         task=row.id,
         epoch=row.epoch,
-        n=now % 1_000_000_000,
+        # Never the number of what was done in the same millisecond, which would hide this one.
+        n=1_000_000_000 + now % 1_000_000_000,
         at=now,
         type=EventType.ACTION,
         queue=row.queue,
