@@ -54,8 +54,8 @@ def within() -> Within:
     the transaction, as every query there would.
     """
     alias = _alias()
-    connection = connections[alias]
     vendor = vendor_of(alias)
+    connection = connections[alias]
     with connection.cursor():  # opens it, where Django lets queries be made at all
         connection.validate_no_broken_transaction()
     place = vendor.place(connection)
@@ -73,7 +73,7 @@ def native_storage(alias: str) -> AsyncStorage:
 
 def trouble(alias: str) -> str | None:
     """Why tasks cannot be kept in the database of this alias; None: they can."""
-    known = list(settings.DATABASES)
+    known = list(connections)
     if alias not in known:
         return f'OMNIQ["DATABASE"] is {alias!r}, which DATABASES does not have' + did_you_mean(
             alias, known
