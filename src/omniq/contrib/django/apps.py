@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import request_started, setting_changed
 from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
@@ -20,13 +21,23 @@ class OmniQConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from omniq.contrib.django.conf import BY_KEY, raw_settings
+        from omniq.contrib.django.checks import register_checks
 
+        register_checks()
         request_started.connect(_on_request, dispatch_uid="omniq")
         post_migrate.connect(_after_migrate, sender=self, dispatch_uid="omniq")
         setting_changed.connect(_on_setting_changed, dispatch_uid="omniq")
-        if raw_settings().get("AUTODISCOVER", BY_KEY["AUTODISCOVER"].default):
+        if _autodiscovers():
             autodiscover_modules("tasks")
+
+
+def _autodiscovers() -> bool:
+    from omniq.contrib.django.conf import django_settings
+
+    try:
+        return django_settings().autodiscover
+    except ImproperlyConfigured:
+        return True  # the checks say what is wrong
 
 
 def _on_request(**signal: Any) -> None:

@@ -7,6 +7,7 @@ below that only mean something in Django. An environment variable `OMNIQ_<KEY>` 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -188,6 +189,12 @@ def near(key: object) -> str:
         if option.constant == text:  # what the environment variable is called
             return f"; did you mean {name!r}?"
     return did_you_mean(text, [*BY_KEY, *OPTION_OF])
+
+
+def under_test() -> bool:
+    """Whether Django's test runner (or pytest-django) has set up its environment here."""
+    utils = sys.modules.get("django.test.utils")
+    return utils is not None and hasattr(utils._TestState, "saved_data")
 
 
 def _base_dir() -> Path:

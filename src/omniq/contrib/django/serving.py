@@ -11,7 +11,6 @@ import asyncio
 import atexit
 import logging
 import os
-import sys
 import threading
 from concurrent.futures import Future
 from time import monotonic
@@ -19,7 +18,7 @@ from time import monotonic
 from django.core.exceptions import ImproperlyConfigured
 
 from omniq._portal import portal
-from omniq.contrib.django.conf import django_settings, overlaid
+from omniq.contrib.django.conf import django_settings, overlaid, under_test
 from omniq.contrib.django.homes import homes
 from omniq.contrib.django.runtime import blocking, native
 from omniq.errors import OmniQError
@@ -61,10 +60,11 @@ def _serves(handler: object) -> bool:
     from django.core.handlers.asgi import ASGIHandler
     from django.core.handlers.wsgi import WSGIHandler
 
-    testing = sys.modules.get("django.test.utils")
-    if testing is not None and hasattr(testing._TestState, "saved_data"):
-        return False
-    return isinstance(handler, type) and issubclass(handler, WSGIHandler | ASGIHandler)
+    return (
+        not under_test()
+        and isinstance(handler, type)
+        and issubclass(handler, WSGIHandler | ASGIHandler)
+    )
 
 
 async def start() -> None:
