@@ -20,7 +20,7 @@ from omniq.contrib.django import aqueue, queue
 from omniq.contrib.django.database import within
 from omniq.contrib.django.runtime import blocking
 from omniq.contrib.django.tables import make
-from omniq.errors import DuplicateTask, StorageUnavailable, TaskNotFound
+from omniq.errors import DuplicateTask, NotSerializable, StorageUnavailable, TaskNotFound
 from omniq.models import ResultStatus
 from omniq.storage.sqlite.ears import post_of
 from tests.contrib.django.shop.models import Order
@@ -234,6 +234,15 @@ def test_a_transaction_that_read_too_early_is_told_what_to_do(
         queue.enqueue(note, ("first",))
         list(Order.objects.all())
     assert sorted(row.preview for row in queue.find().tasks) == ["'first'", "'native'"]
+
+
+def test_a_task_may_wait_for_the_commit_of_another_database(kept: Kind) -> None:
+    with transaction.atomic(using="other"), transaction.atomic(using=kept.alias):
+        with pytest.raises(NotSerializable):
+            queue.enqueue(note, (threading.Lock(),), on_commit="other")
+        handle = queue.enqueue(note, ("other",), on_commit="other")
+        assert queue.counts() == []
+    assert [row.id for row in queue.find().tasks] == [handle]
 
 
 def test_the_place_is_told_in_words(kept: Kind) -> None:

@@ -124,7 +124,7 @@ class DjangoQueue:
     def _enqueue(self, tasks: list[Task], on_commit: OnCommit) -> list[TaskHandle[Any]]:
         _check_queues(tasks)
         if (alias := _awaited(on_commit)) is not None:
-            blocking()._run(partial(_check, tasks))
+            _check_now(tasks)
             transaction.on_commit(partial(self._store, tasks), using=alias)
         else:
             self._store(tasks)
@@ -419,6 +419,17 @@ def _awaited(on_commit: OnCommit) -> str | None:
     if isinstance(on_commit, str):
         return on_commit
     return DEFAULT_DB_ALIAS if on_commit else None
+
+
+def _check_now(tasks: list[Task]) -> None:
+    if not _by_django():
+        return blocking()._run(partial(_check, tasks))
+    # Not by the native queue: opening it would wait for the transaction that is open here.
+    from omniq.contrib.django.database import within
+
+    engine = within().engine
+    for task in tasks:
+        engine.insert(task)
 
 
 async def _check(tasks: list[Task]) -> None:
