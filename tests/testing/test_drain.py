@@ -127,7 +127,7 @@ async def test_a_task_without_end_is_told(
 ) -> None:
     monkeypatch.setattr("omniq.testing.runner.MAX_RUNS", 10)
     await queue.enqueue(work.snoozes)
-    with pytest.raises(AssertionError, match="10 tasks were run .* does .*snoozes enqueue itself"):
+    with pytest.raises(AssertionError, match=r"10 tasks were run .* does .*snoozes enqueue itself"):
         await run_until_empty(queue)
 
 

@@ -18,6 +18,13 @@ from tests.testing import work
 
 pytestmark = pytest.mark.asyncio
 
+held = threading.Event()
+started: list[asyncio.Event] = []
+
+
+def _holds() -> None:
+    held.wait(10)
+
 
 @pytest.fixture(autouse=True)
 def forget() -> None:
@@ -98,9 +105,12 @@ async def test_a_task_that_snoozes_is_left_and_waiting_for_it_says_so(queue: Asy
 async def test_a_timeout_counts(queue: AsyncOmniQ) -> None:
     with eager(queue):
         handle = await queue.enqueue(asyncio.sleep, (5,), timeout=0.01, retries=0)
-        with pytest.raises(TaskFailed, match="longer than its timeout of 0.01 s"):
+        with pytest.raises(TaskFailed, match=r"longer than its timeout of 0\.01 s"):
             await handle.result()
-        released = threading.Event()
+        handle = await queue.enqueue(_holds, timeout=0.01, retries=0)
+        with pytest.raises(TaskFailed, match=r"longer than its timeout of 0\.01 s"):
+            await handle.result()
+    held.set()
     with eager(queue, raise_errors=True), pytest.raises(TimeoutError, match="its timeout"):
         await queue.enqueue(asyncio.sleep, (5,), timeout=0.01, retries=0)
 
@@ -153,9 +163,9 @@ async def test_a_plain_function_may_block_beside_the_loop(queue: AsyncOmniQ) -> 
 
 async def test_a_cancelled_caller_gives_the_task_back(queue: AsyncOmniQ) -> None:
     with eager(queue):
-        call = asyncio.create_task(queue.enqueue(asyncio.sleep, (60,)))
-        while not (enqueued(queue) and await _running(queue)):
-            await asyncio.sleep(0)
+        started.append(asyncio.Event())
+        call = asyncio.create_task(queue.enqueue(_starts))
+        await started[0].wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
@@ -164,9 +174,9 @@ async def test_a_cancelled_caller_gives_the_task_back(queue: AsyncOmniQ) -> None
         assert (result.status, result.attempt) == (ResultStatus.PENDING, 0)
 
 
-async def _running(queue: AsyncOmniQ) -> bool:
-    result = await queue.result(enqueued(queue)[0].id)
-    return result.status is ResultStatus.RUNNING
+async def _starts() -> None:
+    started.pop().set()
+    await asyncio.sleep(60)
 
 
 async def test_a_name_nobody_knows_is_told_at_once(queue: AsyncOmniQ) -> None:
