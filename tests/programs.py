@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -128,6 +129,13 @@ def run(
         text=True,
         timeout=PATIENCE,
     )
+
+
+def free_port() -> int:
+    """A port nobody listens at just now, for servers that cannot choose one themselves."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def environment(paths: Sequence[Path]) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import uvicorn
 
 from omniq import AsyncOmniQ
 from omniq.models.status import Status
+from tests.programs import free_port
 
 TOKEN = "a-token-for-the-tests-of-the-dashboard"
 BASE = "http://dash.test"
@@ -55,12 +55,6 @@ async def until(queue: AsyncOmniQ, task_id: str, *statuses: Status) -> None:
     async with asyncio.timeout(20), queue.listen({"tasks"}) as ear:
         while (await queue.info(task_id)).row.status not in statuses:
             await ear.wait(1.0)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

@@ -15,8 +15,9 @@ from omniq import AsyncOmniQ
 from omniq.dashboard import DashboardApp
 from omniq.models.status import Status
 from tests.dashboard.chromium import Tab, launched, opened
-from tests.dashboard.kit import TOKEN, a_queue, free_port, served, until
+from tests.dashboard.kit import TOKEN, a_queue, served, until
 from tests.dashboard.shop import add, echo, fail, hold
+from tests.programs import free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 NASTY = [

@@ -15,7 +15,8 @@ import pytest
 
 from omniq import AsyncOmniQ
 from omniq.dashboard import live
-from tests.dashboard.kit import free_port, sign_in
+from tests.dashboard.kit import sign_in
+from tests.programs import free_port
 
 pytestmark = pytest.mark.asyncio
 STOP = 2.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import dedent
@@ -207,14 +206,6 @@ class Project:
         done = run_program(["-c", text], cwd=self.folder, paths=[self.folder, ROOT], **env)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
-
-
-def free_port() -> int:
-    """A port nobody listens at just now, for servers that cannot choose one themselves."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def get(url: str) -> str:

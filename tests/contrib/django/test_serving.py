@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from tests.contrib.django.project import Project, free_port, get
+from tests.contrib.django.project import Project, get
+from tests.programs import free_port
 
 EMBEDDED = 'OMNIQ = {"EMBEDDED_WORKER": True, "GRACE": 20}'
 
