@@ -9,50 +9,80 @@ class Migration(migrations.Migration):
 
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Digest',
+            name="Digest",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('day', models.DateField(unique=True)),
-                ('made_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('moved_in', models.PositiveIntegerField(default=0)),
-                ('moved_out', models.PositiveIntegerField(default=0)),
-                ('lines', models.JSONField(default=list)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("day", models.DateField(unique=True)),
+                ("made_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("moved_in", models.PositiveIntegerField(default=0)),
+                ("moved_out", models.PositiveIntegerField(default=0)),
+                ("lines", models.JSONField(default=list)),
             ],
             options={
-                'ordering': ('-day',),
+                "ordering": ("-day",),
             },
         ),
         migrations.CreateModel(
-            name='Product',
+            name="Product",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('sku', models.CharField(max_length=20, unique=True, verbose_name='number')),
-                ('name', models.CharField(max_length=80)),
-                ('stock', models.PositiveIntegerField(default=0)),
-                ('minimum', models.PositiveIntegerField(default=0)),
-                ('warned_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='warned')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("sku", models.CharField(max_length=20, unique=True, verbose_name="number")),
+                ("name", models.CharField(max_length=80)),
+                ("stock", models.PositiveIntegerField(default=0)),
+                ("minimum", models.PositiveIntegerField(default=0)),
+                (
+                    "warned_at",
+                    models.DateTimeField(
+                        blank=True, editable=False, null=True, verbose_name="warned"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('name',),
-                'constraints': [models.CheckConstraint(condition=models.Q(('stock__gte', 0)), name='stock_not_negative')],
+                "ordering": ("name",),
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("stock__gte", 0)), name="stock_not_negative"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Movement',
+            name="Movement",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('quantity', models.IntegerField()),
-                ('note', models.CharField(blank=True, max_length=120)),
-                ('at', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
-                ('product', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='movements', to='stockroom.product')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("quantity", models.IntegerField()),
+                ("note", models.CharField(blank=True, max_length=120)),
+                ("at", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+                (
+                    "product",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="movements",
+                        to="stockroom.product",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-at', '-id'),
+                "ordering": ("-at", "-id"),
             },
         ),
     ]

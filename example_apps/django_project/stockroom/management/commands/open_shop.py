@@ -6,7 +6,6 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.utils import timezone
-
 from stockroom.samples import fill_shelves
 from stockroom.tasks import plan_night
 
