@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 from omniq._lazy import lazy
 
 if TYPE_CHECKING:
+    from omniq._records import Drained as Drained
+    from omniq._records import Enqueued as Enqueued
+    from omniq._records import TaskRun as TaskRun
     from omniq.clock import ManualClock as ManualClock
     from omniq.testing.asserts import assert_enqueued as assert_enqueued
     from omniq.testing.asserts import assert_nothing_enqueued as assert_nothing_enqueued
@@ -20,18 +23,15 @@ if TYPE_CHECKING:
     from omniq.testing.drains import worker_running as worker_running
     from omniq.testing.modes import collecting as collecting
     from omniq.testing.modes import eager as eager
-    from omniq.testing.records import Drained as Drained
-    from omniq.testing.records import Enqueued as Enqueued
-    from omniq.testing.records import TaskRun as TaskRun
 else:
     # The plugin is loaded by every pytest run of an environment, so nothing may come with it.
     __getattr__, __dir__, __all__ = lazy(
         __name__,
         {
-            "Drained": "omniq.testing.records",
-            "Enqueued": "omniq.testing.records",
+            "Drained": "omniq._records",
+            "Enqueued": "omniq._records",
             "ManualClock": "omniq.clock",
-            "TaskRun": "omniq.testing.records",
+            "TaskRun": "omniq._records",
             "assert_enqueued": "omniq.testing.asserts",
             "assert_nothing_enqueued": "omniq.testing.asserts",
             "collecting": "omniq.testing.modes",

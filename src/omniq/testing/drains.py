@@ -14,12 +14,12 @@ from functools import partial
 from typing import Any, TypeVar, overload
 
 from omniq._portal import portal
+from omniq._records import Drained
 from omniq.clock import ManualClock
 from omniq.core import AsyncOmniQ
 from omniq.models.row import Ms
 from omniq.sync import OmniQ
 from omniq.testing.modes import mode_of
-from omniq.testing.records import Drained
 from omniq.testing.runner import Runner, error_of, plain_queue
 from omniq.workers import WorkerPool
 

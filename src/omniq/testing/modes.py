@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from omniq._inline import Ran
 from omniq._portal import portal
+from omniq._records import Enqueued
 from omniq.core import AsyncOmniQ
 from omniq.errors import ConfigError, FunctionNotFound, ResultTimeout
 from omniq.models.outcome import Snoozed, UnknownFunction
@@ -17,7 +18,6 @@ from omniq.models.status import Status
 from omniq.models.task import Task
 from omniq.models.units import Insert
 from omniq.sync import OmniQ
-from omniq.testing.records import Enqueued
 from omniq.testing.runner import Runner, error_of, plain_queue
 
 _noted: WeakKeyDictionary[AsyncOmniQ, list[Enqueued]] = WeakKeyDictionary()

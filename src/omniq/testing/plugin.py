@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 if TYPE_CHECKING:
+    from omniq._records import Enqueued
     from omniq.clock import ManualClock
     from omniq.core import AsyncOmniQ
     from omniq.sync import OmniQ
-    from omniq.testing.records import Enqueued
 
 Q = TypeVar("Q")
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from omniq._inline import Inline, Ran
 from omniq._portal import by_caller
+from omniq._records import TaskRun
 from omniq.clock import ManualClock
 from omniq.core import AsyncOmniQ
 from omniq.errors import TaskSignal
@@ -18,7 +19,6 @@ from omniq.models.status import Status
 from omniq.models.units import Applied, Move
 from omniq.queue import policy
 from omniq.sync import OmniQ
-from omniq.testing.records import TaskRun
 
 MAX_RUNS = 10_000
 """A drain that has run so many tasks and is not done will never be."""
