@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from msgspec.structs import replace
 
-from omniq.contrib.fastapi.plan import Need, Plan, plan_task
+from omniq.contrib.fastapi.plan import Need, Plan, check, plan_task
 from omniq.contrib.fastapi.solve import (
     LoopSide,
     Outside,
@@ -44,8 +44,9 @@ class Injector:
         """Refuse tasks of this process whose needs only a request could fill; ConfigError."""
         for name in FUNCTIONS.names():
             func = FUNCTIONS.refer(name).func
-            if func is not None:
-                self._plan(func)
+            plan = None if func is None else self._plan(func)
+            if func is not None and plan is not None:
+                check(func, plan.needs, self._outside.overrides)
 
     def _plan(self, func: Function) -> Plan | None:
         try:
@@ -59,6 +60,7 @@ class Injector:
     def _beside_coroutine(self, func: Function, plan: Plan) -> Function:
         async def filled(*args: Any, **kwargs: Any) -> Any:
             given, needs = _given(func, plan, args, kwargs)
+            check(func, needs, self._outside.overrides)
 
             async def call(values: dict[str, Any]) -> Any:
                 bound = inspect.BoundArguments(plan.whole, {**given, **values})
@@ -73,6 +75,7 @@ class Injector:
     def _beside_plain(self, func: Function, plan: Plan) -> Function:
         def filled(*args: Any, **kwargs: Any) -> Any:
             given, needs = _given(func, plan, args, kwargs)
+            check(func, needs, self._outside.overrides)
 
             async def call(values: dict[str, Any]) -> Any:
                 bound = inspect.BoundArguments(plan.whole, {**given, **values})

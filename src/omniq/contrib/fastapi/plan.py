@@ -40,8 +40,7 @@ class Plan(NamedTuple):
 
 
 def plan_task(func: Dependency) -> Plan | None:
-    """None for a function that uses no dependency. Raises ConfigError, also for what those need
-    in their turn."""
+    """None for a function that uses no dependency."""
     if not _may_have_needs(func):
         return None
     try:
@@ -62,9 +61,7 @@ def plan_task(func: Dependency) -> Plan | None:
         return None
     filled = {need.name for need in needs}
     rest = [each for each in whole.parameters.values() if each.name not in filled]
-    found = Plan(tuple(needs), whole, whole.replace(parameters=rest))
-    check(func, found.needs, {})
-    return found
+    return Plan(tuple(needs), whole, whole.replace(parameters=rest))
 
 
 def check(func: Dependency, needs: tuple[Need, ...], overrides: Mapping[Any, Any]) -> None:
@@ -129,7 +126,7 @@ def _need(call: Dependency, parameter: inspect.Parameter) -> Need | None:
     for mark in reversed(marks):
         if isinstance(mark, Depends):
             wanted = mark.dependency or annotation
-            if not callable(wanted):
+            if wanted is parameter.empty or not callable(wanted):
                 raise ConfigError(
                     f"{_called(call)}: Depends() of its parameter {parameter.name!r} names no "
                     "dependency: write Depends(f), or annotate the parameter with a class"

@@ -1,0 +1,488 @@
+# ruff: noqa: B008 - calls in defaults are FastAPI's own way
+"""`Depends()` in tasks: filled in without a request, torn down whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import anyio
+import pytest
+from fastapi import (
+    BackgroundTasks,
+    Body,
+    Depends,
+    FastAPI,
+    Header,
+    Query,
+    Request,
+    Response,
+    Security,
+    WebSocket,
+)
+from fastapi.security import OAuth2PasswordBearer
+
+import omniq
+from omniq import AsyncOmniQ, TaskContext, TaskFailed
+from omniq.contrib.fastapi import OmniQExtension, QueueDep, queue_dependency
+from omniq.contrib.fastapi.plan import plan_task
+from omniq.errors import ConfigError
+from omniq.queue.engine import Loaded
+from omniq.serialization import FUNCTIONS
+from tests.contrib.fastapi.kit import add, extension
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+pytestmark = pytest.mark.asyncio
+LANES = ["async", "thread"]
+seen: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    before = dict(FUNCTIONS._known), dict(FUNCTIONS._cache)
+    seen.clear()
+    yield
+    for now, then in zip((FUNCTIONS._known, FUNCTIONS._cache), before, strict=True):
+        now.clear()  # type: ignore[attr-defined]
+        now.update(then)  # type: ignore[attr-defined]
+
+
+class Session:
+    def __init__(self, kind: str) -> None:
+        self.kind, self.open = kind, True
+
+
+def plain() -> str:
+    seen.append(("plain", threading.get_ident()))
+    return "plain"
+
+
+async def coroutine() -> str:
+    seen.append(("coroutine", id(asyncio.get_running_loop())))
+    return "coroutine"
+
+
+def generator() -> Iterator[Session]:
+    seen.append("open generator")
+    session = Session("generator")
+    try:
+        yield session
+    except ValueError as error:
+        seen.append(f"told of {error}")
+        raise
+    finally:
+        session.open = False
+        seen.append("close generator")
+
+
+async def async_generator(name: Annotated[str, Depends(coroutine)]) -> AsyncIterator[Session]:
+    with anyio.CancelScope():  # left by another task than entered: an error
+        seen.append("open async generator")
+        session = Session(f"async generator of {name}")
+        try:
+            yield session
+        except ValueError as error:
+            seen.append(f"told of {error}")
+            raise
+        finally:
+            session.open = False
+            seen.append("close async generator")
+
+
+class Pager:
+    def __init__(self, size: int = 10, kind: str = Depends(plain)) -> None:
+        self.size, self.kind = size, kind
+
+
+class Asker:
+    async def __call__(self, session: Annotated[Session, Depends(generator)]) -> str:
+        return f"asked {session.kind}"
+
+
+def use(
+    word: str,
+    first: Annotated[Session, Depends(generator)],
+    pager: Annotated[Pager, Depends()],
+    context: TaskContext,
+    second: Session = Depends(async_generator),
+    asked: str = Depends(Asker()),
+    wrapped: str = Depends(functools.partial(plain)),
+    number: Decimal | None = None,
+) -> list[Any]:
+    assert first.open and second.open and number is None
+    assert omniq.current() is context
+    seen.append(("use", threading.get_ident()))
+    return [word, first.kind, second.kind, asked, pager.size, pager.kind, wrapped, context.attempt]
+
+
+async def use_async(
+    word: str,
+    first: Annotated[Session, Depends(generator)],
+    pager: Annotated[Pager, Depends()],
+    context: TaskContext,
+    second: Session = Depends(async_generator),
+    asked: str = Depends(Asker()),
+    wrapped: str = Depends(functools.partial(plain)),
+) -> list[Any]:
+    await asyncio.sleep(0)
+    return use(word, first, pager, context, second, asked, wrapped)
+
+
+EXPECTED = ["hi", "generator", "async generator of coroutine", "asked generator", 10]
+EXPECTED = [*EXPECTED, "plain", "plain", 1]
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("func", [use, use_async])
+async def test_every_kind_of_dependency_in_every_lane(lane: Any, func: Any) -> None:
+    omniq_ = extension(worker_type=lane)
+    async with omniq_.lifespan(FastAPI()):
+        assert await (await omniq_.queue.enqueue(func, ("hi",))).result(20) == EXPECTED
+    names = [each if isinstance(each, str) else each[0] for each in seen]
+    assert sorted(names[:-3]) == sorted(
+        ["open generator", "open async generator", "coroutine", "plain", "plain"]
+    ), "each once, but what was asked for under two names"
+    assert names[-3:] == ["use", "close async generator", "close generator"]
+
+
+@pytest.mark.parametrize("lane", LANES)
+async def test_a_plain_task_has_plain_dependencies_in_its_thread_and_others_in_the_apps_loop(
+    lane: Any,
+) -> None:
+    omniq_ = extension(worker_type=lane)
+    async with omniq_.lifespan(FastAPI()):
+        await (await omniq_.queue.enqueue(use, ("hi",))).result(20)
+    found = {each[0]: each[1] for each in seen if isinstance(each, tuple)}
+    assert found["plain"] == found["use"] != threading.get_ident()
+    assert found["coroutine"] == id(asyncio.get_running_loop())
+
+
+async def test_blocking_dependencies_of_a_coroutine_task_do_not_block_the_loop() -> None:
+    omniq_ = extension()
+    async with omniq_.lifespan(FastAPI()):
+        await (await omniq_.queue.enqueue(use_async, ("hi",))).result(20)
+    threads = [each[1] for each in seen if each[0] == "plain"]
+    assert threads and threading.get_ident() not in threads
+
+
+def fails(first: Session = Depends(generator), second: Session = Depends(async_generator)) -> None:
+    raise ValueError("no")
+
+
+async def fails_async(
+    first: Session = Depends(generator), second: Session = Depends(async_generator)
+) -> None:
+    raise ValueError("no")
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("func", [fails, fails_async])
+async def test_a_failure_is_told_to_what_was_opened(lane: Any, func: Any) -> None:
+    omniq_ = extension(worker_type=lane)
+    async with omniq_.lifespan(FastAPI()):
+        handle = await omniq_.queue.enqueue(func, retries=0)
+        with pytest.raises(TaskFailed, match="no"):
+            await handle.result(20)
+    assert seen.count("told of no") == 2
+    assert seen[-1] == "close generator"
+
+
+def swallows() -> Iterator[int]:
+    try:
+        yield 1
+    except ValueError:
+        seen.append("swallowed")
+
+
+async def swallows_async() -> AsyncIterator[int]:
+    try:
+        yield 1
+    except ValueError:
+        seen.append("swallowed")
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("dependency", [swallows, swallows_async])
+async def test_a_dependency_cannot_hide_a_failure(lane: Any, dependency: Any) -> None:
+    def task(value: int = Depends(dependency)) -> None:
+        raise ValueError("still told")
+
+    omniq_ = extension(worker_type=lane)
+    async with omniq_.lifespan(FastAPI()):
+        handle = await omniq_.queue.enqueue(task, retries=0)
+        with pytest.raises(TaskFailed, match="still told"):
+            await handle.result(20)
+    assert seen == ["swallowed"]
+
+
+async def fails_to_open() -> AsyncIterator[int]:
+    raise LookupError("no database")
+    yield 1
+
+
+async def fails_to_close() -> AsyncIterator[int]:
+    yield 1
+    raise LookupError("no commit")
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize(
+    ("dependency", "message"), [(fails_to_open, "no database"), (fails_to_close, "no commit")]
+)
+async def test_what_fails_around_a_task_fails_it(lane: Any, dependency: Any, message: str) -> None:
+    def task(
+        first: Annotated[Session, Depends(generator)], value: int = Depends(dependency)
+    ) -> int:
+        return value
+
+    omniq_ = extension(worker_type=lane)
+    async with omniq_.lifespan(FastAPI()):
+        handle = await omniq_.queue.enqueue(task, retries=0)
+        with pytest.raises(TaskFailed, match=message):
+            await handle.result(20)
+    assert seen == ["open generator", "close generator"]
+
+
+async def leaves(value: Annotated[str, Depends(coroutine)]) -> None:
+    raise SystemExit(3)
+
+
+async def test_a_dependency_that_wants_to_leave_does_not_end_the_server() -> None:
+    async def leaving() -> str:
+        raise SystemExit(3)
+
+    def task(value: str = Depends(leaving)) -> str:
+        return value
+
+    omniq_ = extension()
+    async with omniq_.lifespan(FastAPI()):
+        for func in (task, leaves):
+            handle = await omniq_.queue.enqueue(func, retries=0)
+            with pytest.raises(TaskFailed, match="SystemExit"):
+                await handle.result(20)
+        assert await (await omniq_.queue.enqueue(add, (1, 2))).result(20) == 3
+
+
+async def test_made_once_per_task_unless_it_says_otherwise() -> None:
+    made = iter(range(100))
+
+    def number() -> int:
+        return next(made)
+
+    @omniq.task("fastapi.tests.numbers")
+    def task(
+        a: int = Depends(number),
+        b: int = Depends(number),
+        c: int = Depends(number, use_cache=False),
+    ) -> list[int]:
+        return [a, b, c]
+
+    omniq_ = extension()
+    async with omniq_.lifespan(FastAPI()):
+        assert await (await omniq_.queue.enqueue(task)).result(20) == [0, 0, 1]
+        assert await (await omniq_.queue.enqueue(task)).result(20) == [2, 2, 3]
+
+
+async def test_overrides_of_the_app_hold_in_tasks() -> None:
+    def other() -> Iterator[Session]:
+        yield Session("other")
+
+    async def task(session: Annotated[Session, Depends(generator)]) -> str:
+        return session.kind
+
+    omniq_ = extension()
+    app = FastAPI(lifespan=omniq_.lifespan)
+    async with omniq_.lifespan(app):
+        assert await (await omniq_.queue.enqueue(task)).result(20) == "generator"
+        app.dependency_overrides[generator] = other
+        assert await (await omniq_.queue.enqueue(task)).result(20) == "other"
+
+
+async def test_a_task_gets_the_queues_of_its_app() -> None:
+    mails = extension(name="emails")
+
+    @omniq.task("fastapi.tests.follow_up")
+    async def follow_up(
+        queue: QueueDep, emails: Annotated[AsyncOmniQ, Depends(queue_dependency("emails"))]
+    ) -> str:
+        assert emails is mails.queue
+        return await queue.enqueue(add, (1, 2))
+
+    omniq_ = extension()
+    app = FastAPI(lifespan=omniq_.lifespan)
+    mails.init_app(app)
+    async with app.router.lifespan_context(app):
+        task = await (await omniq_.queue.enqueue(follow_up)).result(20)
+        assert await omniq_.queue.get_result(task, 20) == 3
+
+
+async def test_positions_count_what_the_caller_gives_and_names_win() -> None:
+    def task(
+        session: Annotated[Session, Depends(generator)], a: int, *rest: int, b: int = 0, **more: int
+    ) -> list[Any]:
+        return [getattr(session, "kind", session), a, rest, b, more]
+
+    omniq_ = extension()
+    async with omniq_.lifespan(FastAPI()):
+        enqueue = omniq_.queue.enqueue
+        handle = await enqueue(task, (1, 2, 3), {"b": 4, "c": 5})
+        assert await handle.result(20) == ["generator", 1, (2, 3), 4, {"c": 5}]
+        handle = await enqueue(task, (1,), {"session": "mine"})
+        assert await handle.result(20) == ["mine", 1, (), 0, {}]
+        handle = await enqueue(task, retries=0)
+        with pytest.raises(TaskFailed, match=r"task\(\): missing a required argument: 'a'"):
+            await handle.result(20)
+
+
+async def test_a_task_cancelled_meanwhile_is_torn_down() -> None:
+    started = asyncio.Event()
+
+    @omniq.task("fastapi.tests.long")
+    async def task(second: Annotated[Session, Depends(async_generator)]) -> None:
+        started.set()
+        await asyncio.sleep(600)
+
+    omniq_ = extension()
+    async with omniq_.lifespan(FastAPI()):
+        handle = await omniq_.queue.enqueue(task)
+        await started.wait()
+        await handle.cancel()
+        with pytest.raises(omniq.TaskCancelled):
+            await handle.result(20)
+    assert seen[-1] == "close async generator"
+
+
+async def test_a_task_without_dependencies_is_left_as_it_is() -> None:
+    omniq_ = extension()
+    (around,) = omniq_.queue.around
+
+    def words(text: str, number: int = 3) -> None: ...
+
+    for func in (add, words, lambda: 1, len, functools.partial(words, "x"), "".join):
+        call = Loaded(func, (), {}, False)
+        assert around(call) is call
+
+
+def by_request(request: Request) -> None: ...
+def by_websocket(socket: WebSocket) -> None: ...
+def by_response(response: Response) -> None: ...
+def by_background(tasks: BackgroundTasks) -> None: ...
+def by_query(page: int) -> None: ...
+def by_marked_query(page: Annotated[int, Query()] = 1) -> None: ...
+def by_header(agent: str = Header("")) -> None: ...
+def by_body(item: Annotated[dict[str, Any], Body()]) -> None: ...
+
+
+class ByCall:
+    def __call__(self, request: Request) -> None: ...
+
+
+UNFIT = [
+    (by_request, "its parameter 'request' is the Request"),
+    (by_websocket, "its parameter 'socket' is the WebSocket"),
+    (by_response, "its parameter 'response' is the Response"),
+    (by_background, "its parameter 'tasks' is the BackgroundTasks"),
+    (by_query, "its parameter 'page' is read from the request's path, query or body"),
+    (by_marked_query, "its parameter 'page' is read from the request (Query())"),
+    (by_header, "its parameter 'agent' is read from the request (Header())"),
+    (by_body, "its parameter 'item' is read from the request (Body())"),
+    (ByCall(), "its parameter 'request' is the Request"),
+]
+
+
+@pytest.mark.parametrize(("dependency", "why"), UNFIT, ids=lambda each: str(each)[:20])
+async def test_a_dependency_that_needs_a_request_fails_the_start(dependency: Any, why: str) -> None:
+    def between(value: None = Depends(dependency)) -> None: ...
+
+    def task(value: None = Depends(between)) -> None: ...
+
+    omniq.task("fastapi.tests.unfit")(task)
+    with pytest.raises(ConfigError) as caught:
+        async with extension().lifespan(FastAPI()):
+            raise AssertionError("it started")
+    name = getattr(dependency, "__qualname__", None) or type(dependency).__qualname__
+    here = "test_a_dependency_that_needs_a_request_fails_the_start.<locals>"
+    assert str(caught.value) == (
+        f"task {here}.task cannot use Depends({here}.between) -> Depends({name}): {why}, and a "
+        "task runs without a request. Pass the task what it needs as an argument "
+        "(`await queue.enqueue(f, (user.id,))`), or write a dependency that does without, such "
+        "as one that opens a session of its own"
+    )
+
+
+async def test_a_login_of_the_request_is_refused_too() -> None:
+    login = OAuth2PasswordBearer(tokenUrl="token")
+
+    def user(token: str = Security(login, scopes=["me"])) -> None: ...
+
+    def task(who: None = Depends(user)) -> None: ...
+
+    omniq.task("fastapi.tests.login")(task)
+    with pytest.raises(ConfigError, match=r"'request' is the (Request|HTTPConnection)"):
+        async with extension().lifespan(FastAPI()):
+            raise AssertionError("it started")
+
+
+async def test_a_task_nobody_registered_fails_with_the_same_words() -> None:
+    def task(value: None = Depends(by_request)) -> None: ...
+
+    omniq_ = extension()
+    async with omniq_.lifespan(FastAPI()):
+        handle = await omniq_.queue.enqueue(task, retries=0)
+        with pytest.raises(TaskFailed, match="'request' is the Request"):
+            await handle.result(20)
+
+
+async def test_an_override_that_needs_a_request_fails_the_task() -> None:
+    def task(value: str = Depends(plain)) -> None: ...
+
+    omniq_ = extension()
+    app = FastAPI()
+    app.dependency_overrides[plain] = by_request
+    async with omniq_.lifespan(app):
+        handle = await omniq_.queue.enqueue(task, retries=0)
+        with pytest.raises(TaskFailed, match=r"Depends\(by_request\): its parameter 'request'"):
+            await handle.result(20)
+
+
+async def test_an_override_may_stand_for_what_needs_a_request() -> None:
+    def task(value: str = Depends(by_request)) -> str:
+        return value
+
+    omniq.task("fastapi.tests.overridden")(task)
+    omniq_ = extension()
+    app = FastAPI()
+    app.dependency_overrides[by_request] = plain
+    async with omniq_.lifespan(app):
+        assert await (await omniq_.queue.enqueue(task)).result(20) == "plain"
+
+
+async def test_depends_of_nothing_is_refused() -> None:
+    def task(value=Depends()) -> None: ...  # type: ignore[no-untyped-def]
+
+    with pytest.raises(ConfigError, match="names no dependency"):
+        plan_task(task)
+
+
+async def test_a_parameter_that_cannot_be_named_is_refused() -> None:
+    def task(value: str = Depends(plain), /) -> None: ...
+
+    with pytest.raises(ConfigError, match="cannot stand before a `/`"):
+        plan_task(task)
+
+
+async def test_a_plain_task_outside_of_its_app_says_what_is_missing() -> None:
+    omniq_ = OmniQExtension(storage_type="memory")
+
+    def task(value: str = Depends(coroutine)) -> str:
+        return value
+
+    async with omniq_.queue as queue:
+        handle = await queue.enqueue(task, retries=0)
+        with pytest.raises(TaskFailed, match="start the app"):
+            await handle.result(20)
