@@ -19,6 +19,9 @@ class SyncTaskFunction(TaskFunction[P, C, R]):
         self, *args: P.args, **kwargs: P.kwargs
     ) -> TaskHandle[R]:
         """Enqueue a call with these arguments on the queue opened last."""
+        if (instead := fallback()) is not None:
+            handle: TaskHandle[R] = instead.enqueue(Task(func=self.__wrapped__, args=args, kwargs=kwargs))
+            return handle
         return TaskHandle[R]._of(portal.run(partial(super().enqueue, *args, **kwargs)))
 '''
 
@@ -52,6 +55,7 @@ def task_face(need: Callable[[str, Module], None], imports: set[tuple[str, str]]
                 need(name.id, module)
     imports |= {
         (HOME, "TaskFunction"),
+        (HOME, "fallback"),
         (HOME, "task as async_task"),
         ("omniq._portal", "portal"),
         ("omniq.serialization", "FUNCTIONS"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import update_wrapper
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, overload
 
 from msgspec import UNSET, UnsetType
 
@@ -40,6 +40,29 @@ def unset_default(queue: Taker) -> None:
     _default[:] = [known for known in _default if known is not queue]
 
 
+class Fallback(NamedTuple):
+    """Where functions enqueue themselves if no queue is open: a framework's own, opened lazily."""
+
+    enqueue: Callable[[Task], Any]
+    """Blocks, and gives a handle."""
+    aenqueue: Callable[[Task], Awaitable[AsyncTaskHandle[Any]]]
+
+
+_fallback: Fallback | None = None
+
+
+def set_fallback(fallback: Fallback | None) -> Fallback | None:
+    """Take this one from now on; gives the one before."""
+    global _fallback
+    before, _fallback = _fallback, fallback
+    return before
+
+
+def fallback() -> Fallback | None:
+    """The one to use now: none while a queue is open."""
+    return None if _default else _fallback
+
+
 class TaskFunction(Generic[P, C, R]):
     """A function with options. Calling it runs it here and now, as ever.
 
@@ -59,13 +82,16 @@ class TaskFunction(Generic[P, C, R]):
 
     async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> AsyncTaskHandle[R]:
         """Enqueue a call with these arguments on the queue opened last."""
+        task = Task(func=self.__wrapped__, args=args, kwargs=kwargs)
+        if (instead := fallback()) is not None:
+            return await instead.aenqueue(task)
         if not _default:
             raise NotStarted(
                 f"{self.name}: no queue is open to enqueue on. Open one first "
                 "(`async with AsyncOmniQ() as queue:`, or start the app it belongs to), "
                 "or write `await queue.enqueue(f, args=(...))`"
             )
-        return await _default[-1].enqueue(Task(func=self.__wrapped__, args=args, kwargs=kwargs))
+        return await _default[-1].enqueue(task)
 
     def __repr__(self) -> str:
         return f"<task {self.name}>"

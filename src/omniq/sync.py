@@ -20,7 +20,7 @@ from omniq._twin import Entered, Owned, StrTwin, inner
 from omniq.backend import Backend
 from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.core import AsyncOmniQ, AsyncTaskQueue, R
-from omniq.decorator import C, P, TaskFunction
+from omniq.decorator import C, P, TaskFunction, fallback
 from omniq.decorator import task as async_task
 from omniq.handle import AsyncTaskHandle, R_co
 from omniq.models.config import OmniQConfig
@@ -668,6 +668,11 @@ class SyncTaskFunction(TaskFunction[P, C, R]):
         self, *args: P.args, **kwargs: P.kwargs
     ) -> TaskHandle[R]:
         """Enqueue a call with these arguments on the queue opened last."""
+        if (instead := fallback()) is not None:
+            handle: TaskHandle[R] = instead.enqueue(
+                Task(func=self.__wrapped__, args=args, kwargs=kwargs)
+            )
+            return handle
         return TaskHandle[R]._of(portal.run(partial(super().enqueue, *args, **kwargs)))
 
 

@@ -21,6 +21,7 @@ import pytest
 from django.conf import settings
 
 from omniq.contrib.django.compat import package
+from omniq.decorator import set_fallback
 
 FOLDER = Path(tempfile.mkdtemp(prefix="omniq-django-"))
 
@@ -82,6 +83,9 @@ if not settings.configured:
     )
     django.setup()
 
+FALLBACK = set_fallback(None)
+"""Set while a test of Django runs: the others share this process, and have no Django."""
+
 
 def pytest_sessionfinish() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -140,7 +144,9 @@ def _own_queue() -> Iterator[None]:
     from omniq.contrib.django.runtime import reset
 
     reset()
+    set_fallback(FALLBACK)
     yield
+    set_fallback(None)
     reset()
 
 

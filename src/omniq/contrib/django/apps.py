@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.apps import AppConfig
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import request_started, setting_changed
 from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
+
+from omniq.decorator import Fallback, set_fallback
+from omniq.handle import AsyncTaskHandle
+from omniq.models.task import Task
+
+if TYPE_CHECKING:
+    from omniq.contrib.django.handle import TaskHandle
 
 
 class OmniQConfig(AppConfig):
@@ -27,6 +34,7 @@ class OmniQConfig(AppConfig):
         request_started.connect(_on_request, dispatch_uid="omniq")
         post_migrate.connect(_after_migrate, sender=self, dispatch_uid="omniq")
         setting_changed.connect(_on_setting_changed, dispatch_uid="omniq")
+        set_fallback(Fallback(_enqueue, _aenqueue))
         if _autodiscovers():
             autodiscover_modules("tasks")
 
@@ -38,6 +46,19 @@ def _autodiscovers() -> bool:
         return django_settings().autodiscover
     except ImproperlyConfigured:
         return True  # the checks say what is wrong
+
+
+def _enqueue(task: Task) -> TaskHandle[Any]:
+    """`f.enqueue(...)` of a function of OmniQ's own `@task`."""
+    from omniq.contrib.django.faces import queue
+
+    return queue.enqueue(task)
+
+
+async def _aenqueue(task: Task) -> AsyncTaskHandle[Any]:
+    from omniq.contrib.django.faces import aqueue
+
+    return await aqueue.enqueue(task)
 
 
 def _on_request(**signal: Any) -> None:

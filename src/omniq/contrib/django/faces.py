@@ -423,7 +423,8 @@ def _awaited(on_commit: OnCommit) -> str | None:
 
 def _check_now(tasks: list[Task]) -> None:
     if not _by_django():
-        return blocking()._run(partial(_check, tasks))
+        blocking()._run(partial(_check, tasks))
+        return
     # Not by the native queue: opening it would wait for the transaction that is open here.
     from omniq.contrib.django.database import within
 
@@ -447,13 +448,13 @@ async def _in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 def _check_queues(tasks: Iterable[Task]) -> None:
     """Refuse a queue that nobody will look into, where `QUEUES` says which there are."""
     known = django_settings().queues
-    if not known:
-        return
-    for task in tasks:
-        if task.queue is not UNSET and task.queue not in known:
+    for task in tasks if known else ():
+        name = task.queue
+        if name is UNSET and isinstance(task.func, TaskFunction):
+            name = task.func.options.queue
+        if name is not UNSET and name not in known:
             raise InvalidTask(
-                f'queue {task.queue!r} is not one of OMNIQ["QUEUES"]'
-                f"{did_you_mean(task.queue, known)}"
+                f'queue {name!r} is not one of OMNIQ["QUEUES"]{did_you_mean(name, known)}'
             )
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from omniq._portal import portal
@@ -24,6 +25,8 @@ from omniq.contrib.django.conf import (
 )
 from omniq.contrib.django.hygiene import clean
 from omniq.core import AsyncOmniQ
+from omniq.decorator import unset_default
+from omniq.storage.base import BaseTaskQueue
 from omniq.sync import OmniQ
 
 T = TypeVar("T")
@@ -35,6 +38,7 @@ class _Runtime:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.queues: dict[str, tuple[OmniQ, object]] = {}
+        self.kept_in: Callable[[], BaseTaskQueue] | None = None
 
 
 _now = _Runtime()
@@ -77,15 +81,23 @@ async def on_loop(function: Callable[..., Coroutine[Any, Any, T]], *args: Any, *
     return await asyncio.wrap_future(portal.submit(function, *args, **named))
 
 
+class _Native(AsyncOmniQ):
+    """Functions that enqueue themselves do it by `queue` and `aqueue`, not here."""
+
+    async def _open(self) -> None:
+        await super()._open()
+        unset_default(self)
+
+
 def make() -> AsyncOmniQ:
     """A queue as the settings say, unopened; it embeds no worker by itself."""
     settings = django_settings()
     if settings.database is None:
-        queue = AsyncOmniQ(settings.omniq)
+        queue = _Native(settings.omniq)
     else:
         from omniq.contrib.django.database import native_storage
 
-        queue = AsyncOmniQ(settings.omniq, task_queue=native_storage(settings.database))
+        queue = _Native(settings.omniq, task_queue=native_storage(settings.database))
     queue.embedded = False
     queue.around.append(clean)
     if package() is not None:
@@ -93,6 +105,18 @@ def make() -> AsyncOmniQ:
 
         adopt()  # or a worker that has loaded no task yet would not know one
     return queue
+
+
+@contextmanager
+def keeping_in(place: Callable[[], BaseTaskQueue]) -> Iterator[None]:
+    """Inside, a store that settings name is replaced by what `place()` gives: for tests."""
+    before, _now.kept_in = _now.kept_in, place
+    reset()
+    try:
+        yield
+    finally:
+        _now.kept_in = before
+        reset()
 
 
 def reset() -> None:
