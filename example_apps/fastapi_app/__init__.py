@@ -1,0 +1,1 @@
+"""Upload ledgers as CSV, watch them being read, get a report by mail."""
