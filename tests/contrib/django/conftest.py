@@ -128,11 +128,8 @@ def real_db(databases: None) -> Iterator[None]:
     from django.core.management import call_command
     from django.db import connections
 
-    from omniq.contrib.django.tables import empty
-
     yield
     for alias in connections:
-        empty(alias)
         call_command(
             "flush", database=alias, verbosity=0, interactive=False, inhibit_post_migrate=True
         )

@@ -100,13 +100,28 @@ def test_sqlmigrate_shows_the_statements(alias: str, omniq: Omniq) -> None:
 
 def test_flush_forgets_the_tasks(alias: str, omniq: Omniq) -> None:
     omniq(DATABASE=alias)
-    call("migrate", "auth", database=alias)
     call("migrate", "omniq", database=alias)
-    queue.enqueue(add, (1, 2), unique="key")
-    call("flush", database=alias, interactive=False, verbosity=0)
-    assert tables(alias) == TABLES
-    assert queue.find().tasks == []
-    queue.enqueue(add, (1, 2), unique="key")
+    for others in (False, True):  # without tables of anybody else's there is no signal
+        for silent in (False, True):  # nor for some of Django's test cases
+            queue.enqueue(add, (1, 2), unique="key")
+            call("flush", database=alias, interactive=False, inhibit_post_migrate=silent)
+            assert tables(alias) == TABLES
+            assert queue.find().tasks == []
+        if not others:
+            call("migrate", "auth", database=alias)
+
+
+def test_flush_asks_before_it_forgets(
+    alias: str, omniq: Omniq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    omniq(DATABASE=alias)
+    call("migrate", "omniq", database=alias)
+    call("migrate", "auth", database=alias)
+    handle = queue.enqueue(add, (1, 2))
+    for answer, left in (("no", [handle]), ("yes", [])):
+        monkeypatch.setattr("builtins.input", lambda _, answer=answer: answer)
+        call("flush", database=alias)
+        assert [row.id for row in queue.find().tasks] == left
 
 
 def test_a_clone_for_parallel_tests_has_them(alias: str, omniq: Omniq) -> None:

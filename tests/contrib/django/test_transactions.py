@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
-from django.test import Client, TestCase, override_settings
+from django.test import Client, TestCase, TransactionTestCase, override_settings
 from django.urls import path
 
 from omniq import Task, task
@@ -263,6 +263,21 @@ class InATestCase(TestCase):
 
     def test_two(self) -> None:
         handle = queue.enqueue(note, ("two",))
+        assert [row.id for row in queue.find().tasks] == [handle]
+
+
+@pytest.mark.usefixtures("omniq_in_db")
+class InATransactionTestCase(TransactionTestCase):
+    """Commits are real there, and every test begins with empty tables."""
+
+    serialized_rollback = True
+
+    def test_one(self) -> None:
+        handle = queue.enqueue(note, ("one",), unique="key")
+        assert [row.id for row in queue.find().tasks] == [handle]
+
+    def test_two(self) -> None:
+        handle = queue.enqueue(note, ("two",), unique="key")
         assert [row.id for row in queue.find().tasks] == [handle]
 
 
