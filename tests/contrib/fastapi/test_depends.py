@@ -32,6 +32,7 @@ from omniq.contrib.fastapi.plan import plan_task
 from omniq.errors import ConfigError
 from omniq.queue.engine import Loaded
 from omniq.serialization import FUNCTIONS
+from omniq.testing import eager
 from tests.contrib.fastapi.kit import add, extension
 
 if TYPE_CHECKING:
@@ -486,3 +487,21 @@ async def test_a_plain_task_outside_of_its_app_says_what_is_missing() -> None:
         handle = await queue.enqueue(task, retries=0)
         with pytest.raises(TaskFailed, match="start the app"):
             await handle.result(20)
+
+
+@pytest.mark.parametrize("func", [use, use_async])
+async def test_eager_tasks_have_dependencies_too(func: Any) -> None:
+    omniq_ = extension()
+    with eager(omniq_.queue, raise_errors=True):
+        async with omniq_.lifespan(FastAPI()):
+            handle = await omniq_.queue.enqueue(func, ("hi",))
+            assert await handle.result() == EXPECTED
+
+
+async def test_a_queue_made_elsewhere_serves_one_app_after_the_other() -> None:
+    async with AsyncOmniQ(storage_type="memory") as queue:
+        for _ in range(2):
+            omniq_ = OmniQExtension(queue=queue, announce=False)
+            async with omniq_.lifespan(FastAPI()):
+                assert await (await queue.enqueue(use, ("hi",))).result(20) == EXPECTED
+        assert len(queue.around) == 1

@@ -10,9 +10,9 @@ import pytest
 from fastapi import Depends, FastAPI, HTTPException, Request
 
 import omniq
-from omniq.contrib.fastapi import OmniQExtension
+from omniq.contrib.fastapi import OmniQExtension, get_queue
 from omniq.dashboard import Principal
-from tests.contrib.fastapi.kit import add, extension, served
+from tests.contrib.fastapi.kit import add, client, extension, served
 from tests.dashboard.kit import TOKEN
 
 pytestmark = pytest.mark.asyncio
@@ -196,3 +196,20 @@ async def test_the_schema_says_what_is_answered() -> None:
         schema["components"]["schemas"]
     )
     assert schema["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+
+
+async def test_without_the_lifespan_it_says_what_is_missing() -> None:
+    app, _ = with_token()
+    async with client(app, headers=BEARER) as visitor:
+        with pytest.raises(omniq.NotStarted, match="enter the app's lifespan"):
+            await visitor.get(f"{API}/tasks")
+
+
+async def test_a_test_may_replace_the_queue_here_too() -> None:
+    app, _ = with_token()
+    async with omniq.AsyncOmniQ(storage_type="memory") as other:
+        app.dependency_overrides[get_queue] = lambda: other
+        task = await other.enqueue(add, (1, 2), delay=3600)
+        async with client(app, headers=BEARER) as visitor:
+            page = (await visitor.get(f"{API}/tasks")).json()
+            assert [each["id"] for each in page["tasks"]] == [task]

@@ -24,7 +24,9 @@ class OmniQExtension(starlette.OmniQExtension):
 
     def _prepare(self) -> None:
         self._injector = Injector(_Outside(self))
-        self.queue.around.append(self._injector)
+        around = self.queue.around  # of a queue made elsewhere, perhaps for an app that is gone
+        around[:] = [each for each in around if not isinstance(each, Injector)]
+        around.append(self._injector)
 
     def _check(self) -> None:
         self._injector.check_known()
@@ -44,8 +46,8 @@ class OmniQExtension(starlette.OmniQExtension):
         `omniq.make_router(dependencies=[Depends(admin)])`."""
         config = self.queue.config.dashboard
         return rest_router(
-            self.queue,
             closed_by(self._own, lambda: config.read_only) if dependencies is None else open_to_all,
+            name=self.name,
             lifespan=self.lifespan,
             prefix=f"{self.dashboard_path}/api" if prefix is None else prefix,
             dependencies=dependencies or (),

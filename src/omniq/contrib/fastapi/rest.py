@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Security, params
 from fastapi.security import HTTPBasic, HTTPBearer
 
+from omniq.contrib.fastapi.depends import queue_dependency
 from omniq.contrib.fastapi.models import (
     Problem,
     QueueOut,
@@ -70,26 +71,27 @@ def open_to_all() -> Caller:
 
 
 def rest_router(
-    queue: AsyncOmniQ,
     who: Callable[..., Any],
     *,
+    name: str,
     lifespan: Any,
     prefix: str,
     dependencies: Sequence[params.Depends] = (),
 ) -> APIRouter:
-    """The routes over one queue; including them in an app starts the queue with it."""
+    """The routes over the queue `name`; including them in an app starts it with the app."""
     caller: Any = Depends(who)
+    started: Any = Depends(queue_dependency(name))
     router = APIRouter(
         prefix=prefix, tags=["omniq"], lifespan=lifespan, dependencies=[*dependencies, caller]
     )
 
     @router.get("/queues")
-    async def list_queues() -> list[QueueOut]:
+    async def list_queues(queue: AsyncOmniQ = started) -> list[QueueOut]:
         """How many tasks stand where."""
         return QueueOut.all_of(await _answer(queue.counts()))
 
     @router.get("/workers")
-    async def list_workers() -> list[WorkerOut]:
+    async def list_workers(queue: AsyncOmniQ = started) -> list[WorkerOut]:
         """The processes that work on tasks."""
         return [WorkerOut.of(card) for card in await _answer(queue.workers())]
 
@@ -101,6 +103,7 @@ def rest_router(
         tag: str | None = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
         cursor: str | None = None,
+        queue: AsyncOmniQ = started,
     ) -> TaskPage:
         """Tasks, the newest first."""
         wanted = TaskFilter(
@@ -113,37 +116,40 @@ def rest_router(
         return TaskPage(tasks=[TaskOut.of(row) for row in page.tasks], cursor=page.cursor)
 
     @router.get("/tasks/{task_id}", responses=MISSING)
-    async def get_task(task_id: str) -> TaskDetail:
+    async def get_task(task_id: str, queue: AsyncOmniQ = started) -> TaskDetail:
         """One task with its arguments, result and errors."""
         return TaskDetail.of_info(await _answer(queue.info(task_id)))
 
     @router.post("/tasks/{task_id}/cancel", responses=MISSING | NOT_NOW)
-    async def cancel_task(task_id: str, by: Caller = caller) -> TaskOut:
+    async def cancel_task(
+        task_id: str, by: Caller = caller, queue: AsyncOmniQ = started
+    ) -> TaskOut:
         """Cancel a task, or ask its worker to stop it."""
         _allow(by, "cancel")
         if not await _answer(queue.cancel(task_id, actor=by.name)):
             raise HTTPException(409, "it has already ended")
-        return await _as_it_is_now(task_id)
+        return await _as_it_is_now(queue, task_id)
 
     @router.post("/tasks/{task_id}/retry", responses=MISSING | NOT_NOW)
-    async def retry_task(task_id: str, by: Caller = caller) -> TaskOut:
+    async def retry_task(task_id: str, by: Caller = caller, queue: AsyncOmniQ = started) -> TaskOut:
         """Run an ended task once more, or a delayed one now."""
         _allow(by, "retry")
         if not await _answer(queue.retry(task_id, actor=by.name)):
             raise HTTPException(409, "it waits or runs, or its unique key is taken")
-        return await _as_it_is_now(task_id)
+        return await _as_it_is_now(queue, task_id)
 
     @router.delete("/tasks/{task_id}", status_code=204, responses=MISSING | NOT_NOW)
-    async def delete_task(task_id: str, by: Caller = caller) -> None:
+    async def delete_task(task_id: str, by: Caller = caller, queue: AsyncOmniQ = started) -> None:
         """Forget an ended task and its result."""
         _allow(by, "delete")
         if not await _answer(queue.delete(task_id, actor=by.name)):
             raise HTTPException(409, "it has not ended")
 
-    async def _as_it_is_now(task_id: str) -> TaskOut:
-        return TaskOut.of((await _answer(queue.info(task_id))).row)
-
     return router
+
+
+async def _as_it_is_now(queue: AsyncOmniQ, task_id: str) -> TaskOut:
+    return TaskOut.of((await _answer(queue.info(task_id))).row)
 
 
 def _allow(by: Caller, action: str) -> None:

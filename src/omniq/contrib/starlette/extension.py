@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakSet
@@ -126,7 +126,7 @@ class OmniQExtension:
             self._apps.remove(app)
             lookup.leave(app, self)
 
-    def lifespan_context(self, app: Starlette) -> Any:
+    def lifespan_context(self, app: Starlette) -> AbstractAsyncContextManager[dict[str, Any]]:
         """The same inside a lifespan of one's own: `async with omniq.lifespan_context(app):`.
 
         What it gives belongs into the state your lifespan yields, if it yields one.
