@@ -14,6 +14,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from omniq.models.info import TaskInfo
 from omniq.models.row import Ms, TaskRow
 from omniq.models.status import Status as TaskStatus
 from omniq.models.worker import WorkerCard
@@ -27,7 +28,7 @@ class Nothing(models.Manager[Any]):
 
 
 class Task(models.Model):
-    """One task, as the store has it. `row` is all of it."""
+    """One task: its `row`, and on a page of its own its `info`."""
 
     class Status(models.IntegerChoices):
         WAITING = TaskStatus.WAITING, _("waiting")
@@ -61,6 +62,7 @@ class Task(models.Model):
 
     objects = Nothing()
     row: TaskRow
+    info: TaskInfo
 
     class Meta:
         managed = False
