@@ -9,7 +9,7 @@ from litestar import Request, Response
 from litestar.response.base import ASGIResponse
 from litestar.types import Scope
 
-from omniq.dashboard.app import DashboardApp
+from omniq.dashboard.app import DashboardApp, DashboardRouter
 from omniq.dashboard.auth import Principal
 from omniq.dashboard.mount import inner_scope
 from omniq.dashboard.security import same_origin
@@ -37,7 +37,9 @@ class Answered(Response[bytes]):
         )
 
 
-async def admitted(app: DashboardApp, scope: MutableMapping[str, Any]) -> Principal | int:
+async def admitted(
+    app: DashboardApp | DashboardRouter, scope: MutableMapping[str, Any]
+) -> Principal | int:
     """Who asks at another place of the host than the dashboard, or the status to refuse with.
 
     Besides what opens the dashboard, its token is taken as `Authorization: Bearer ...`. What

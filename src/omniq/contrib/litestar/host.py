@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from omniq.contrib.host import refuse_unshared
-from omniq.contrib.litestar.plugin import OmniQPlugin
+from omniq.contrib.litestar.base import QueuePlugin
 from omniq.contrib.role import acting_as
 from omniq.errors import ConfigError, OmniQError, did_you_mean
 
@@ -22,7 +22,7 @@ class LitestarHost:
     """
 
     def __init__(self, app: Litestar, name: str | None = None) -> None:
-        plugins = [each for each in app.plugins if isinstance(each, OmniQPlugin)]
+        plugins = [each for each in app.plugins if isinstance(each, QueuePlugin)]
         if not plugins:
             raise ConfigError(
                 "this Litestar app has no queue: add OmniQPlugin() to its plugins "

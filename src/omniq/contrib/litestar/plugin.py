@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 from litestar import Litestar
 from litestar.config.app import AppConfig
 from litestar.di import NamedDependency, Provide
-from litestar.plugins import CLIPlugin, InitPlugin
 from litestar.types import Guard
+from msgspec.structs import replace
 
+from omniq.config import load_config
 from omniq.contrib.announce import announce, served_at
 from omniq.contrib.host import shared
+from omniq.contrib.litestar.base import Innermost, QueuePlugin
 from omniq.contrib.litestar.handles import ENCODERS, HandleSchemas
+from omniq.contrib.litestar.inject import Injector
 from omniq.contrib.litestar.placement import Placement, check_placement, check_started
+from omniq.contrib.litestar.rest import rest_router
 from omniq.contrib.role import role
 from omniq.core import AsyncOmniQ, AsyncTaskQueue
 from omniq.dashboard import DashboardRouter, dashboard_router
@@ -37,7 +41,7 @@ NAMES = {
 can be nobody else's: Litestar prefers these to what the handler's own module holds."""
 
 
-class OmniQPlugin(InitPlugin, CLIPlugin):
+class OmniQPlugin(QueuePlugin):
     """Give a Litestar app a task queue: `Litestar(plugins=[OmniQPlugin()])`.
 
     Settings are those of `AsyncOmniQ`, given the same way; without any, tasks are kept in
@@ -45,15 +49,19 @@ class OmniQPlugin(InitPlugin, CLIPlugin):
     dependency `key` (`queue: NamedDependency[AsyncOmniQ]`), everything else finds it as
     `app.state.omniq`.
 
-    The worker drains before whatever was listed before the plugin is closed: list it after
-    the plugins of databases and other things that tasks use.
+    Tasks get dependencies of the app by name, as handlers do. The worker drains before what
+    other plugins have opened is closed, wherever this one is listed.
 
     * `queue`: one made elsewhere, in place of settings. It is opened and closed with the app.
     * `key`: the dependency's name. A second plugin needs one of its own; its queue is then
       `app.state.omniq_<key>` and its dashboard at `/omniq-<key>`.
     * `placement`: who works on the tasks, see `Placement`.
-    * `dashboard`: False for none. `auth` and `guards` say who may see it (without `auth`,
-      whoever has the token). Its path and more are settings: `dashboard_path`, ...
+    * `dashboard`: False for none, or a `DashboardConfig` in place of the settings
+      `dashboard_path`, ... `auth` and `guards` say who may see it (without either, whoever
+      has the token).
+    * `api`: True for REST routes below the dashboard's path, or a path for them. They are
+      closed as the dashboard is, and take its token as a bearer's. `api_in_schema` puts them
+      into the app's OpenAPI schema.
     * `announce`: say at start where the dashboard is, token included. `url` is where people
       reach the app, if that cannot be read from the server's command line.
     """
@@ -66,9 +74,11 @@ class OmniQPlugin(InitPlugin, CLIPlugin):
         queue: AsyncOmniQ | None = None,
         key: str = "queue",
         placement: Placement | None = None,
-        dashboard: bool | None = None,
+        dashboard: bool | DashboardConfig | None = None,
         auth: Auth = None,
         guards: Sequence[Guard] = (),
+        api: bool | str = False,
+        api_in_schema: bool = False,
         url: str | None = None,
         announce: bool = True,
         **options: Any,
@@ -89,7 +99,12 @@ class OmniQPlugin(InitPlugin, CLIPlugin):
         self.placement: Placement = placement or ("asgi" if self.queue.embedded else "external")
         check_placement(self.placement, shared=shared(self.queue), place=self.queue.describe())
         self.queue.embedded = self.placement == "asgi"
-        self._dashboard = self.queue.config.dashboard.enabled if dashboard is None else dashboard
+        self._config = self.queue.config
+        if isinstance(dashboard, DashboardConfig):
+            self._config = load_config(replace(self._config, dashboard=dashboard))
+            dashboard = None
+        self._dashboard = self._config.dashboard.enabled if dashboard is None else dashboard
+        self._api, self._api_in_schema = api, api_in_schema
         self._router: DashboardRouter | None = None
         self._prefix = ""
 
@@ -101,9 +116,18 @@ class OmniQPlugin(InitPlugin, CLIPlugin):
     @property
     def dashboard_path(self) -> str | None:
         """Where the dashboard is in the app, None without one."""
-        if not self._dashboard:
-            return None
-        path = "/" + self.queue.config.dashboard.path.strip("/")
+        return self._own_path if self._dashboard else None
+
+    @property
+    def api_path(self) -> str | None:
+        """Where the REST routes are in the app, None without any."""
+        if isinstance(self._api, str):
+            return "/" + self._api.strip("/")
+        return f"{self._own_path}/api" if self._api else None
+
+    @property
+    def _own_path(self) -> str:
+        path = "/" + self._config.dashboard.path.strip("/")
         default = path == DashboardConfig().path and self.key != "queue"
         return f"{path}-{self.key}" if default else path
 
@@ -117,21 +141,27 @@ class OmniQPlugin(InitPlugin, CLIPlugin):
         app_config.type_encoders = ENCODERS | dict(app_config.type_encoders or {})
         app_config.plugins.append(HandleSchemas())
         app_config.state[self.state_key] = queue
-        app_config.lifespan.append(self._lifespan)
+        app_config.plugins.append(Innermost(self._lifespan))
         self._prefix = "/".join(["", *filter(None, app_config.path.split("/"))])
-        if (path := self.dashboard_path) is not None:
-            self._router = dashboard_router(
-                lambda: queue,
-                path,
-                auth=self._auth,
-                guards=self._guards or None,
-            )
-            app_config.route_handlers.append(self._router)
+        pages = dashboard_router(
+            lambda: queue,
+            self._own_path,
+            auth=self._auth,
+            guards=self._guards or None,
+            config=self._config,
+        )
+        if self._dashboard:
+            self._router = pages
+            app_config.route_handlers.append(pages)
+        if (path := self.api_path) is not None:
+            shown, guards = self._api_in_schema, self._guards
+            routes = rest_router(queue, pages, path=path, guards=guards, include_in_schema=shown)
+            app_config.route_handlers.append(routes)
         return app_config
 
     def on_cli_init(self, cli: Group) -> None:
         """Add `litestar workers ...`. Litestar calls this."""
-        from omniq.contrib.litestar.commands import add_commands
+        from omniq.contrib.litestar.commands import add_commands  # Litestar's own is not light
 
         add_commands(cli)
 
@@ -153,12 +183,18 @@ class OmniQPlugin(InitPlugin, CLIPlugin):
             check_started(self.key)
         # In a worker process, enqueueing must not start a second worker beside its own.
         self.queue.embedded = works = web and self.placement == "asgi"
-        async with self.queue:
-            if works:
-                await self.queue.start_worker()
-            if web and self._announce and self._router is not None:
-                announce(self._notice())
-            yield
+        injector = Injector(app)
+        injector.check_known()
+        self.queue.around.append(injector)
+        try:
+            async with self.queue:
+                if works:
+                    await self.queue.start_worker()
+                if web and self._announce and self._router is not None:
+                    announce(self._notice())
+                yield
+        finally:
+            self.queue.around.remove(injector)
 
     def dashboard_url(self, address: str) -> str:
         """The dashboard's URL on `address`, with the token if that is what opens it."""
