@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
+from copy import copy
 from datetime import UTC, datetime
 from typing import Any
 
@@ -106,6 +107,12 @@ class Engine:
         self._namespace = config.namespace
         self._names: set[str] = set()
         self._plans: dict[str, Plan] = {}
+
+    def without(self, around: Around) -> Engine:
+        """The same rules with one thing less around calls."""
+        other = copy(self)
+        other._around = [each for each in self._around if each is not around]
+        return other
 
     # -- from a task to its insert -------------------------------------------------------
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -31,9 +30,9 @@ from omniq.contrib.django.framework import (
     task_enqueued,
 )
 from omniq.contrib.django.result import MARK, Reading, at, marked, opened, task_at
-from omniq.contrib.django.runtime import blocking, native, on_loop
+from omniq.contrib.django.runtime import blocking, native, on_loop, refuse_async
 from omniq.contrib.django.task import AnyTask, OmniQTask, call_options, options_of
-from omniq.errors import OmniQError, SyncInAsync
+from omniq.errors import OmniQError
 from omniq.ids import is_task_id, time_of
 from omniq.models.task import Task
 from omniq.queue.stores import that_count
@@ -77,7 +76,7 @@ class OmniQBackend(BaseTaskBackend):
         on_commit: bool | None = None,
     ) -> TaskResult[Any]:
         """Store a task, in the transaction that is open or when it commits, as settings say."""
-        self._refuse_async("enqueue()", "await task.aenqueue(...)")
+        refuse_async("enqueue()", "await task.aenqueue(...)")
         with overlaid(self.overlay):
             wanted, result = self._wanted(task, args, kwargs)
             alias = _awaited(on_commit)
@@ -141,7 +140,7 @@ class OmniQBackend(BaseTaskBackend):
 
     def get_result(self, result_id: str) -> TaskResult[Any]:
         """How a task stands now. Raises TaskResultDoesNotExist, also for other backends' tasks."""
-        self._refuse_async("get_result() and refresh()", "await ....aget_result(...) or arefresh()")
+        refuse_async("get_result() and refresh()", "await ....aget_result(...) or arefresh()")
         with overlaid(self.overlay):
             return opened(self._found(result_id, self._read(_id(result_id))), self.alias)
 
@@ -191,17 +190,6 @@ class OmniQBackend(BaseTaskBackend):
             hint = "OPTIONS takes the keys of settings.OMNIQ and overlays them for this backend."
             found.append(Error(said, hint=hint, id="omniq.E051"))
         return found
-
-    @staticmethod
-    def _refuse_async(what: str, instead: str) -> None:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        raise SyncInAsync(
-            f"`{what}` would block the event loop that is running here: in async code write "
-            f"`{instead}`"
-        )
 
 
 async def _read_natively(id: str) -> Reading | None:

@@ -7,10 +7,14 @@ below that only mean something in Django. An environment variable `OMNIQ_<KEY>` 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -103,7 +107,7 @@ class Overlay(NamedTuple):
 
 _NONE: Final = Overlay("", {})
 _overlay: ContextVar[Overlay] = ContextVar("omniq_django_overlay", default=_NONE)
-_read: dict[str, DjangoSettings] = {}
+_read: dict[tuple[str, int], DjangoSettings] = {}
 
 
 @contextmanager
@@ -123,10 +127,11 @@ def overlay() -> Overlay:
 
 def django_settings() -> DjangoSettings:
     """What holds here and now. Read at first use, and again after `setting_changed`."""
-    over = _overlay.get()
-    found = _read.get(over.name)
+    over, tester = _overlay.get(), os.getpid() if under_test() else 0
+    found = _read.get((over.name, tester))
     if found is None:
-        found = _read[over.name] = read_settings({**raw_settings(), **over.given})
+        found = read_settings({**raw_settings(), **over.given})
+        _read[over.name, tester] = found
     return found
 
 
@@ -198,6 +203,17 @@ def under_test() -> bool:
 
 
 def _base_dir() -> Path:
-    """Beside the project, wherever it was started from."""
+    """Beside the project, wherever it was started from; a folder of their own for tests."""
+    if under_test():
+        return _tests_dir(os.getpid())
     project = getattr(settings, "BASE_DIR", None)
     return Path(".omniq") if project is None else Path(project) / ".omniq"
+
+
+@cache
+def _tests_dir(process: int) -> Path:
+    """Tests must not meet the tasks of development, nor those of tests beside them."""
+    folder = tempfile.mkdtemp(prefix=f"omniq-tests-{process}-")
+    # Unlike atexit this is also kept by the processes of `test --parallel`.
+    Finalize(None, shutil.rmtree, (folder, True), exitpriority=0)
+    return Path(folder)

@@ -26,6 +26,7 @@ from omniq.contrib.django.conf import (
 from omniq.contrib.django.hygiene import clean
 from omniq.core import AsyncOmniQ
 from omniq.decorator import unset_default
+from omniq.errors import SyncInAsync
 from omniq.storage.base import BaseTaskQueue
 from omniq.sync import OmniQ
 
@@ -89,11 +90,24 @@ class _Native(AsyncOmniQ):
         unset_default(self)
 
 
+def refuse_async(what: str, instead: str) -> None:
+    """Raise `SyncInAsync` where an event loop runs that `what` would block."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise SyncInAsync(
+        f"`{what}` would block the event loop that is running here: in async code write "
+        f"`{instead}`"
+    )
+
+
 def make() -> AsyncOmniQ:
     """A queue as the settings say, unopened; it embeds no worker by itself."""
     settings = django_settings()
     if settings.database is None:
-        queue = _Native(settings.omniq)
+        kept_in = None if _now.kept_in is None else _now.kept_in()
+        queue = _Native(settings.omniq, task_queue=kept_in)
     else:
         from omniq.contrib.django.database import native_storage
 
