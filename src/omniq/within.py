@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Protocol, Self, TypeVar, Unpack, overload
 
 from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.decorator import TaskFunction
+from omniq.errors import ResultTimeout
 from omniq.handle import R_co
 from omniq.ids import uuid7
 from omniq.models.config import OmniQConfig
@@ -29,10 +30,11 @@ from omniq.models.task import EnqueueOptions, Task
 from omniq.models.units import Insert, Receipt, Unit
 from omniq.models.worker import MinuteMetric, WorkerCard
 from omniq.queue import acts
-from omniq.queue.answers import accepted, metric_key, metrics_of, not_found, workers_of
+from omniq.queue.answers import accepted, metric_key, metrics_of, not_found, value_of, workers_of
 from omniq.queue.batcher import Answer, answer_of, batches
 from omniq.queue.engine import Around, Engine, announcement, checked, task_from
 from omniq.queue.stores import that_count
+from omniq.queue.waiting import Ended
 from omniq.session import manager_for
 from omniq.storage.base import Capabilities
 
@@ -196,6 +198,20 @@ class Within:
 
     # -- looking -------------------------------------------------------------------------
 
+    def get_result(self, id: str) -> Any:
+        """The value of a task that has ended; raises as `AsyncOmniQ.get_result` does.
+
+        For one that has not, ResultTimeout at once: here it never would.
+        """
+        row = self._ended(id)
+        return value_of(self.engine, row.id, Ended(row, self._result(row)))
+
+    def results(self, ids: Iterable[str]) -> Iterator[TaskResult]:
+        """Results of tasks that have ended; failures are told. ResultTimeout for others."""
+        for id in dict.fromkeys([ids] if isinstance(ids, str) else ids):
+            row = self._ended(id)
+            yield self.engine.result(row, self._result(row))
+
     def result(self, id: str) -> TaskResult:
         """How a task stands now. Raises TaskNotFound."""
         row = self._row(id)
@@ -261,6 +277,7 @@ class Within:
         return self._act(acts.delete, id, actor)
 
     def _act(self, do: acts.Do, id: str, actor: str) -> bool:
+        self.place.apply([])  # its turn at writing comes before it reads: see ForeignConnection
         act = do(self._row(id), actor, self.engine.clock.now(), self.engine.rules)
         if act is None or self._apply([act.move])[0].applied not in act.done:
             return False
@@ -273,6 +290,16 @@ class Within:
         if not rows:
             raise not_found(str.__str__(id))
         return rows[0]
+
+    def _ended(self, id: str) -> TaskRow:
+        row = self._row(id)
+        if not row.status.final:
+            raise ResultTimeout(
+                f"task {row.id} has not ended, and cannot as long as this transaction is open: "
+                "ask for its result behind the commit",
+                task_id=row.id,
+            )
+        return row
 
     def _result(self, row: TaskRow) -> ResultRow | None:
         return that_count({row.id: row.epoch}, self.place.get_results([row.id])).get(row.id)

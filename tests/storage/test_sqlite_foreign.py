@@ -215,6 +215,28 @@ def test_it_takes_its_turn_at_writing_before_it_reads(connect: Connect) -> None:
     assert ids(other) == [unit.row.id]
 
 
+def test_an_empty_batch_takes_its_turn_at_writing(connect: Connect) -> None:
+    mine, other = connect(), connect()
+    mine.execute("BEGIN")
+    ForeignConnection(mine).apply([])
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("INSERT INTO theirs VALUES (1)")
+    mine.execute("ROLLBACK")
+    other.execute("INSERT INTO theirs VALUES (1)")
+
+
+def test_a_transaction_that_reads_while_another_writes_is_told_too(connect: Connect) -> None:
+    """SQLite does not even wait then."""
+    mine, other = connect(timeout=30), connect()
+    mine.execute("BEGIN")
+    mine.execute("SELECT * FROM theirs").fetchall()
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageUnavailable, match=r"longer than.*only read so far.*BEGIN IMMEDIATE"):
+        ForeignConnection(mine).apply([insert()])
+    other.execute("ROLLBACK")
+    mine.execute("ROLLBACK")
+
+
 def test_a_transaction_that_read_too_early_is_told_what_to_do(connect: Connect) -> None:
     mine, other = connect(), connect()
     mine.execute("BEGIN")

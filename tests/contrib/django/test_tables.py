@@ -15,7 +15,7 @@ from django.test import override_settings
 from omniq.contrib.django import queue
 from omniq.contrib.django.database import aliases, native_storage, trouble, within
 from omniq.contrib.django.runtime import blocking
-from omniq.errors import ConfigError, SchemaError, StorageError
+from omniq.errors import ConfigError, SchemaError, StorageError, TaskCancelled
 from tests.contrib.django.shop.tasks import add
 
 Omniq = Callable[..., None]
@@ -196,8 +196,10 @@ def test_a_database_in_memory_is_seen_by_django_alone(databases: None, omniq: Om
         assert "in memory" in within().describe()
         with pytest.raises(ConfigError, match=r"in memory.*drain\(\).*'TEST'.*'NAME'"):
             native_storage("memory")
-        with pytest.raises(ConfigError, match="in memory"):
+        with pytest.raises(TaskCancelled):
             handle.result(1)
+        with pytest.raises(ConfigError, match="in memory"):
+            blocking()
     finally:
         connections["memory"].connection.close()  # Django itself never closes such a one
         del connections["memory"]

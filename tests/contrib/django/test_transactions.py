@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, TestCase, TransactionTestCase, override_settings
@@ -20,7 +21,14 @@ from omniq.contrib.django import aqueue, queue
 from omniq.contrib.django.database import within
 from omniq.contrib.django.runtime import blocking
 from omniq.contrib.django.tables import make
-from omniq.errors import DuplicateTask, NotSerializable, StorageUnavailable, TaskNotFound
+from omniq.errors import (
+    DuplicateTask,
+    NotSerializable,
+    ResultTimeout,
+    StorageUnavailable,
+    TaskCancelled,
+    TaskNotFound,
+)
 from omniq.models import ResultStatus
 from omniq.storage.sqlite.ears import post_of
 from tests.contrib.django.shop.models import Order
@@ -234,6 +242,39 @@ def test_a_transaction_that_read_too_early_is_told_what_to_do(
         queue.enqueue(note, ("first",))
         list(Order.objects.all())
     assert sorted(row.preview for row in queue.find().tasks) == ["'first'", "'native'"]
+
+
+def test_a_result_is_not_waited_for_where_it_cannot_come(working: Kind) -> None:
+    """The worker could not even settle it: the database belongs to this transaction."""
+    done = queue.enqueue(note, ("done",))
+    assert done.result(20) == "done: 0"
+    with transaction.atomic(using=working.alias):
+        fresh = queue.enqueue(note, ("fresh",))
+        with pytest.raises(ResultTimeout, match="as long as this transaction is open"):
+            fresh.result()
+        with pytest.raises(ResultTimeout):
+            list(queue.results([done, fresh]))
+        assert done.result() == "done: 0"
+        assert [result.value for result in queue.results([done])] == ["done: 0"]
+        failed = queue.enqueue(note, ("cancelled",))
+        failed.cancel()
+        with pytest.raises(TaskCancelled):
+            failed.result()
+    assert fresh.result(20) == "fresh: 0"
+
+
+async def test_nor_in_async_code(kept: Kind) -> None:
+    """As in an async test of a TestCase, whose transaction is that of the thread behind it."""
+    handle = await aqueue.enqueue(note, ("never",))
+    atomic = transaction.atomic(using=kept.alias)
+    await sync_to_async(atomic.__enter__)()
+    try:
+        with pytest.raises(ResultTimeout):
+            await handle.result()
+        with pytest.raises(ResultTimeout):
+            [result async for result in aqueue.results([handle])]
+    finally:
+        await sync_to_async(atomic.__exit__)(None, None, None)
 
 
 def test_a_task_may_wait_for_the_commit_of_another_database(kept: Kind) -> None:

@@ -41,6 +41,8 @@ class Vendor(NamedTuple):
     """Django's connection, which is open, as a place."""
     storage: Callable[[BaseDatabaseWrapper], AsyncStorage]
     """OmniQ's own way to the same database."""
+    blocks: Callable[[BaseDatabaseWrapper], bool]
+    """Whether no task can end while Django's connection is as it is."""
     script: Callable[[int], list[str]]
     """The statements that make the tables of a version, from nothing."""
     drop: Callable[[], list[str]]
@@ -60,6 +62,12 @@ def within() -> Within:
         connection.validate_no_broken_transaction()
     place = vendor.place(connection)
     return Within(_engine(place), place)
+
+
+def cannot_wait() -> bool:
+    """Whether a wait for a result, in this thread and now, would never end."""
+    alias = _alias()
+    return vendor_of(alias).blocks(connections[alias])
 
 
 def native_storage(alias: str) -> AsyncStorage:
@@ -154,6 +162,12 @@ def _sqlite_storage(connection: BaseDatabaseWrapper) -> AsyncStorage:
     return GuestSQLiteStorage(_sqlite_path(name), remedy=remedy(alias))
 
 
+def _sqlite_blocks(connection: BaseDatabaseWrapper) -> bool:
+    """There is one writer: a transaction keeps workers from settling what they have run."""
+    name = connection.settings_dict["NAME"]
+    return connection.in_atomic_block or _in_memory(connection, name)
+
+
 def _in_memory(connection: Any, name: str | Path) -> bool:
     return bool(connection.creation.is_in_memory_db(name))
 
@@ -168,6 +182,7 @@ VENDORS = {
     "sqlite": Vendor(
         place=_sqlite_place,
         storage=_sqlite_storage,
+        blocks=_sqlite_blocks,
         script=lambda upto: sqlite_tables.script(0, upto),
         drop=sqlite_tables.drop,
         empty=sqlite_tables.empty,

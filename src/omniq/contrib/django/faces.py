@@ -144,12 +144,13 @@ class DjangoQueue:
         TaskNotFound, ResultExpired, or ResultTimeout while it goes on.
         """
         _refuse_async("get_result")
-        return blocking().get_result(id, timeout)
+        here = _here()
+        return blocking().get_result(id, timeout) if here is None else here.get_result(id)
 
     def results(self, ids: Iterable[str]) -> Iterator[TaskResult]:
         """Results in the order in which the tasks end; failures are told, not raised."""
         _refuse_async("results")
-        return blocking().results(ids)
+        return (_here() or blocking()).results(ids)
 
     def result(self, id: str) -> TaskResult:
         """How a task stands now; does not wait. Raises TaskNotFound."""
@@ -299,6 +300,8 @@ class AsyncDjangoQueue:
         Raises TaskFailed (with the remote error as data), TaskCancelled, TaskExpired,
         TaskNotFound, ResultExpired, or ResultTimeout while it goes on.
         """
+        if _by_django() and (here := await _in_thread(_here)) is not None:
+            return await _in_thread(here.get_result, id)
         return await on_loop(native().get_result, id, timeout)
 
     async def results(self, ids: Iterable[str]) -> AsyncIterator[TaskResult]:
@@ -313,6 +316,9 @@ class AsyncDjangoQueue:
                 wait.cancel()
 
     async def _ended(self, id: str) -> TaskResult:
+        if _by_django() and (here := await _in_thread(_here)) is not None:
+            return await _in_thread(lambda: next(here.results([id])))
+
         async def first() -> TaskResult:
             return await anext(native().results([id]))
 
@@ -409,6 +415,15 @@ def _place() -> OmniQ | Within:
     from omniq.contrib.django.database import within
 
     return within()
+
+
+def _here() -> Within | None:
+    """Who alone can look for results: a wait would never end in this thread's transaction."""
+    if not _by_django():
+        return None
+    from omniq.contrib.django.database import cannot_wait, within
+
+    return within() if cannot_wait() else None
 
 
 def _awaited(on_commit: OnCommit) -> str | None:

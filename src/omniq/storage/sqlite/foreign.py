@@ -205,19 +205,22 @@ class ForeignConnection:
         name = getattr(error, "sqlite_errorname", None) or ""
         if "no such table: omniq_" in str(error):
             return SchemaError(f"SQLite at {where} has no tables of OmniQ: {self._remedy}")
-        if name == "SQLITE_BUSY_SNAPSHOT":
-            return StorageUnavailable(
-                f"SQLite at {where}: this transaction has only read so far, and another connection "
-                "has written since, so it cannot write any more. Roll back and try again, or begin "
-                "such transactions with BEGIN IMMEDIATE (in Django: 'OPTIONS': "
-                "{'transaction_mode': 'IMMEDIATE'})"
-            )
         if name.startswith("SQLITE_BUSY"):
-            return StorageUnavailable(
-                f"SQLite at {where}: another connection has been writing for longer than this one "
-                f"waits (its `timeout`); try again ({error})"
-            )
+            return StorageUnavailable(f"SQLite at {where}: {self._busy(name)} ({error})")
         return explain(error, Path(where))
+
+    def _busy(self, name: str) -> str:
+        long = "another connection has been writing for longer than this one waits (its `timeout`)"
+        if not self._connection.in_transaction:
+            return f"{long}: try again"
+        # SQLite does not wait where it would be in vain: what was read is out of date by then.
+        early = (
+            "this transaction has only read so far, and another connection has written since or "
+            "is writing, so it cannot write any more. Roll back and try again, or begin such "
+            "transactions with BEGIN IMMEDIATE (in Django: 'OPTIONS': {'transaction_mode': "
+            "'IMMEDIATE'})"
+        )
+        return early if name == "SQLITE_BUSY_SNAPSHOT" else f"{long}; or {early}"
 
     def _file(self) -> str:
         """The main database's file; "" if it has none."""
