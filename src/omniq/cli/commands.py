@@ -46,8 +46,9 @@ class Commands(click.Group):
 def cli() -> None:
     """OmniQ, a task queue that starts inside your web app.
 
-    MODULE:ATTRIBUTE names what holds the queue: an AsyncOmniQ, an OmniQ or a TaskQueue, or a
-    Litestar app with OmniQPlugin. Modules are looked for in the current directory first.
+    MODULE:ATTRIBUTE names what holds the queue: an AsyncOmniQ, an OmniQ or a TaskQueue, a
+    Litestar app with OmniQPlugin, or a FastAPI or Starlette app that starts OmniQ. Modules are
+    looked for in the current directory first.
     """
 
 
