@@ -9,6 +9,7 @@ from pathlib import Path
 
 PROGRAM = """
 from omniq import AsyncOmniQ, OmniQ, task
+from omniq.contrib import django
 
 @task
 async def add(x: int, y: int = 1) -> int:
@@ -35,6 +36,11 @@ async def main(queue: AsyncOmniQ) -> None:
 def blocking(queue: OmniQ) -> None:
     reveal_type(queue.enqueue(plain, (1,)))          # 7
     reveal_type(queue.enqueue(plain, (1,)).result()) # 8
+
+async def view() -> None:
+    reveal_type(await django.aqueue.enqueue(add, (1,), on_commit=True))  # 9
+    reveal_type(django.queue.enqueue(plain, (1,)).result())              # 10
+    await django.aqueue.enqueue(plain, (1,), when=True)                  # wrong 4
 """
 REVEALED = {
     1: "AsyncTaskHandle[int]",
@@ -45,6 +51,8 @@ REVEALED = {
     6: "int",
     7: "TaskHandle[float]",
     8: "float",
+    9: "AsyncTaskHandle[int]",
+    10: "float",
 }
 
 
@@ -72,4 +80,4 @@ def test_a_type_checker_keeps_signatures_and_results(tmp_path: Path) -> None:
         elif found[2] == "error":
             raise AssertionError(line)
     assert revealed == REVEALED
-    assert len(wrong) == 3, run.stdout
+    assert len(wrong) == 4, run.stdout
