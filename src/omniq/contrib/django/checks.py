@@ -1,6 +1,6 @@
 """System checks: what `manage.py check` says about `settings.OMNIQ`, each with what to write.
 
-E001-E009 are mistakes, W001-W004 what may surprise, W101-W105 what `check --deploy` adds.
+E001-E009 are mistakes, W001-W005 what may surprise, W101-W105 what `check --deploy` adds.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _values(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
 def _database(given: Mapping[str, Any], read: DjangoSettings) -> Iterator[CheckMessage]:
     if read.database is None:
         return
-    from omniq.contrib.django.database import native_storage, trouble
+    from omniq.contrib.django.database import begins_late, native_storage, trouble
 
     variables = [OPTION_OF[key].variable for key in PLACES]
     both = [label(key) for key in PLACES if given.get(key)]
@@ -119,6 +119,15 @@ def _database(given: Mapping[str, Any], read: DjangoSettings) -> Iterator[CheckM
         except ConfigError as error:
             hint = "Give the database a file: a path as its NAME."
             yield Error(str(error), hint=hint, id="omniq.E006")
+        if begins_late(read.database):
+            yield Warning(
+                f"The transactions of the database {read.database!r} begin without taking their "
+                "turn at writing. One that has read cannot enqueue any more once a worker, or "
+                'anybody else, has written meanwhile: "database is locked", at once.',
+                hint=f"Set DATABASES[{read.database!r}]['OPTIONS'] = "
+                "{'transaction_mode': 'IMMEDIATE'}.",
+                id="omniq.W005",
+            )
 
 
 def _queues(read: DjangoSettings, config: OmniQConfig) -> Iterator[CheckMessage]:
