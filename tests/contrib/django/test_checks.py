@@ -119,6 +119,19 @@ def test_a_vendor_that_cannot_keep_tasks(omniq: Omniq, monkeypatch: pytest.Monke
     assert "of the kind 'oracle'" in check()["E005"].msg
 
 
+def test_transactions_that_may_be_refused_an_enqueue(
+    omniq: Omniq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.db import connections
+
+    omniq(DATABASE="default")
+    for options, found in (({}, True), ({"transaction_mode": "IMMEDIATE"}, False)):
+        monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", options)
+        assert ("W005" in check()) is found
+    monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", {"timeout": 5})
+    assert "'transaction_mode': 'IMMEDIATE'" in str(check()["W005"].hint)
+
+
 def test_requests_in_transactions(omniq: Omniq, monkeypatch: pytest.MonkeyPatch) -> None:
     from django.conf import settings
 

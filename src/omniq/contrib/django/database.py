@@ -43,6 +43,8 @@ class Vendor(NamedTuple):
     """OmniQ's own way to the same database."""
     blocks: Callable[[BaseDatabaseWrapper], bool]
     """Whether no task can end while Django's connection is as it is."""
+    begins_late: Callable[[BaseDatabaseWrapper], bool]
+    """Whether transactions that read before they write may be refused the write."""
     script: Callable[[int], list[str]]
     """The statements that make the tables of a version, from nothing."""
     drop: Callable[[], list[str]]
@@ -101,6 +103,11 @@ def vendor_of(alias: str) -> Vendor:
     if (why := trouble(alias)) is not None:
         raise ImproperlyConfigured(why)
     return VENDORS[connections[alias].vendor]
+
+
+def begins_late(alias: str) -> bool:
+    """Whether an enqueue may fail because its transaction has read before; for `check`."""
+    return vendor_of(alias).begins_late(connections[alias])
 
 
 def aliases() -> set[str]:
@@ -168,6 +175,12 @@ def _sqlite_blocks(connection: BaseDatabaseWrapper) -> bool:
     return connection.in_atomic_block or _in_memory(connection, name)
 
 
+def _sqlite_begins_late(connection: BaseDatabaseWrapper) -> bool:
+    options = connection.settings_dict.get("OPTIONS") or {}
+    mode = options.get("transaction_mode") or "DEFERRED"
+    return str(mode).upper() == "DEFERRED"
+
+
 def _in_memory(connection: Any, name: str | Path) -> bool:
     return bool(connection.creation.is_in_memory_db(name))
 
@@ -183,6 +196,7 @@ VENDORS = {
         place=_sqlite_place,
         storage=_sqlite_storage,
         blocks=_sqlite_blocks,
+        begins_late=_sqlite_begins_late,
         script=lambda upto: sqlite_tables.script(0, upto),
         drop=sqlite_tables.drop,
         empty=sqlite_tables.empty,
