@@ -72,6 +72,47 @@ def test_an_impossible_value_is_refused_with_its_option(name: str, value: Any) -
         load_config(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (
+            {"storage_type": "sqlit"},
+            "storage_type='sqlit' is not right; did you mean 'sqlite'? It takes one of memory, "
+            "file, sqlite, postgres, redis, nats, for example storage_type=sqlite",
+        ),
+        (
+            {"max_workers": "many"},
+            "max_workers='many' is not right: it takes a whole number from 1 to 100000, or none, "
+            "for example max_workers=10",
+        ),
+        (
+            {"namespace": "a/b"},
+            "namespace='a/b' is not right: it takes a name of 1 to 64 letters A-Z or a-z, digits, "
+            "_ and -, for example namespace=emails",
+        ),
+        (
+            {"signing_keys": "a secret"},
+            "signing_keys is not right: it takes `key-id:secret` entries with commas between, "
+            "for example signing_keys=2026b:<new secret>,2026a:<old secret>",
+        ),
+        (
+            {"dashboard_host": [1]},
+            "dashboard_host=[1] is not right: it takes an address or a host's name, "
+            "for example dashboard_host=127.0.0.1",
+        ),
+    ],
+)
+def test_the_message_is_a_sentence(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(**options)
+    assert str(caught.value) == text
+
+
+def test_what_is_no_configuration_at_all_is_said() -> None:
+    with pytest.raises(ConfigError, match="a mapping of options or the path of a YAML file, not i"):
+        load_config(5)  # type: ignore[arg-type]
+
+
 def test_the_same_holds_inside_a_finished_configuration() -> None:
     with pytest.raises(ConfigError, match=r"^worker\.lease=-1"):
         load_config(OmniQConfig(worker=WorkerConfig(lease=-1)))
@@ -124,12 +165,12 @@ def test_a_file_that_runs_code_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["- a\n- b\n", "just words\n", "5\n"])
 def test_a_file_that_holds_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "omniq.yaml").write_text(text)
-    with pytest.raises(ConfigError, match="a mapping of options is wanted"):
+    with pytest.raises(ConfigError, match=r"holds a (list|str|int): it takes a mapping of options"):
         load_config(tmp_path / "omniq.yaml")
 
 
 def test_a_section_that_is_no_mapping_is_refused() -> None:
-    with pytest.raises(ConfigError, match="section 'worker' is a mapping, not int"):
+    with pytest.raises(ConfigError, match="section 'worker' takes a mapping of options, not int"):
         load_config({"worker": 5})
 
 

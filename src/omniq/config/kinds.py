@@ -26,7 +26,11 @@ WORKER_TYPES: Final = ("async", "thread", "process", "gevent")
 
 
 class Wrong(Exception):
-    """Says what is wanted. Internal: never leaves this package."""
+    """Says what would be taken; `hint` what was meant. Internal: never leaves this package."""
+
+    def __init__(self, words: str, hint: str = "") -> None:
+        self.hint = hint
+        super().__init__(words)
 
 
 class Kind(Struct, frozen=True):
@@ -86,7 +90,7 @@ def choice(*names: str, example: str, upper: bool = False) -> Kind:
         text = value.strip() if isinstance(value, str) else ""
         text = text.upper() if upper else text.lower()
         if text not in names:
-            raise Wrong(words + (did_you_mean(text, names) if near(text, names) else ""))
+            raise Wrong(words, did_you_mean(text, names) if near(text, names) else "")
         return text
 
     return Kind(words, read, example)
@@ -114,6 +118,13 @@ def _text(value: Any) -> str:
     return value.strip()
 
 
+def _host(value: Any) -> str:
+    try:
+        return _text(value)
+    except Wrong:
+        raise Wrong(HOST.words) from None
+
+
 def _url(value: Any) -> str:
     if not isinstance(value, str) or not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value.strip()):
         raise Wrong(URL.words)
@@ -130,7 +141,7 @@ def _name(value: Any) -> str:
     try:
         return check_name(value)
     except (InvalidName, TypeError):
-        raise Wrong("a name: 1 to 64 of A-Z a-z 0-9 _ -") from None
+        raise Wrong(NAME.words) from None
 
 
 def _names(value: Any) -> tuple[str, ...]:
@@ -190,10 +201,12 @@ def _keys(value: Any) -> tuple[tuple[str, str], ...]:
 
 FLAG: Final = Kind("true or false", _flag, "true")
 TEXT: Final = Kind("text", _text, "text")
+HOST: Final = Kind("an address or a host's name", _host, "127.0.0.1")
+BUNDLE: Final = Kind("text", _text, "https://cdn.example.org/datastar.js")
 SECRET: Final = Kind("text", _text, "a-long-secret", secret=True)
 URL: Final = Kind("a URL", _url, "sqlite:////var/lib/app/tasks.db", secret=True)
 PATH: Final = Kind("a directory's path", _path, "/var/lib/app/omniq")
-NAME: Final = Kind("a name: 1 to 64 of A-Z a-z 0-9 _ -", _name, "emails")
+NAME: Final = Kind("a name of 1 to 64 letters A-Z or a-z, digits, _ and -", _name, "emails")
 NAMES: Final = Kind("names with commas between", _names, "emails,reports")
 MAPPING: Final = Kind("a JSON object", _mapping, '{"timeout": 5}', secret=True)
 LOG_LEVELS: Final = Kind("a JSON object", _levels, '{"storage": "DEBUG"}')

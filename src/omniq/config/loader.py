@@ -96,6 +96,11 @@ def _lay(values: Values, layer: Values) -> None:
 def _read_source(source: Mapping[str, Any] | str | Path) -> Values:
     if isinstance(source, Mapping):
         return _read_tree(source, where="the configuration")
+    if not isinstance(source, str | Path):
+        raise ConfigError(
+            "a configuration is an OmniQConfig, a mapping of options or the path of a YAML file, "
+            f"not {type(source).__name__}"
+        )
     path = Path(source)
     try:
         text = path.read_text(encoding="utf-8")
@@ -115,8 +120,8 @@ def _read_source(source: Mapping[str, Any] | str | Path) -> Values:
         return {}
     if not isinstance(tree, Mapping):
         raise ConfigError(
-            f"configuration file {str(path)!r}: a mapping of options is wanted, "
-            f"for example `storage_type: sqlite`, not a {type(tree).__name__}"
+            f"configuration file {str(path)!r} holds a {type(tree).__name__}: it takes a mapping "
+            "of options, for example `storage_type: sqlite`"
         )
     return _read_tree(tree, where=f"configuration file {str(path)!r}")
 
@@ -136,7 +141,9 @@ def _read_tree(tree: Mapping[str, Any], *, where: str) -> Values:
         elif isinstance(value, Mapping):
             found |= _read_section(key, value, where)
         elif value is not None:
-            raise ConfigError(f"{where}: section {key!r} is a mapping, not {type(value).__name__}")
+            raise ConfigError(
+                f"{where}: section {key!r} takes a mapping of options, not {type(value).__name__}"
+            )
     return _read_flat(flat, where=where, more=SECTIONS) | found
 
 

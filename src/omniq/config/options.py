@@ -12,8 +12,10 @@ from msgspec import Struct
 
 from omniq.config import settings
 from omniq.config.kinds import (
+    BUNDLE,
     EVENT_LEVELS,
     FLAG,
+    HOST,
     KEYS,
     LEVELS,
     LOG_LEVELS,
@@ -23,7 +25,6 @@ from omniq.config.kinds import (
     PATH,
     SECRET,
     STORAGE_TYPES,
-    TEXT,
     URL,
     WEB_PATH,
     WORKER_TYPES,
@@ -71,14 +72,16 @@ class Option(Struct, frozen=True):
         except Wrong as wrong:
             given = "" if self.kind.secret else f"={_short(value)}"
             none = ", or none" if self.optional else ""
+            it = f"{wrong.hint} It" if wrong.hint else ": it"
             raise ConfigError(
-                f"{label}{given} is not right: {wrong}{none} is wanted, "
+                f"{label}{given} is not right{it} takes {wrong}{none}, "
                 f"for example {label}={self.kind.example}"
             ) from None
 
 
 def _short(value: Any) -> str:
-    text = repr(value) if isinstance(value, str | int | float | bool | None) else str(type(value))
+    plain = isinstance(value, str | int | float | bool | list | tuple | dict | None)
+    text = repr(value) if plain else f"<{type(value).__name__}>"
     return text if len(text) <= 80 else text[:79] + "…"
 
 
@@ -124,13 +127,13 @@ OPTIONS: Final = (
     Option("history", "HISTORY", "retention.history", seconds(zero=True, example="86400"), "How long ended tasks stay visible."),
     Option("dead_letters", "DEAD_LETTERS", "retention.dead", seconds(zero=True, example="1209600"), "How long failed tasks are kept for replay."),
     Option("dashboard_enabled", "DASHBOARD_ENABLED", "dashboard.enabled", FLAG, "Whether web apps mount the dashboard."),
-    Option("dashboard_host", "DASHBOARD_HOST", "dashboard.host", TEXT, "The address of the stand-alone dashboard."),
+    Option("dashboard_host", "DASHBOARD_HOST", "dashboard.host", HOST, "The address of the stand-alone dashboard."),
     Option("dashboard_port", "DASHBOARD_PORT", "dashboard.port", number(least=1, most=65_535, example=8778), "The port of the stand-alone dashboard."),
     Option("dashboard_path", "DASHBOARD_PATH", "dashboard.path", WEB_PATH, "Where a web app shows the dashboard."),
     Option("dashboard_token", "DASHBOARD_TOKEN", "dashboard.token", SECRET, "What opens the dashboard; none: one is made once in the base directory.", True),
     Option("dashboard_read_only", "DASHBOARD_READ_ONLY", "dashboard.read_only", FLAG, "The dashboard shows, but changes nothing."),
     Option("dashboard_live", "DASHBOARD_LIVE", "dashboard.live", choice("stream", "poll", "off", example="poll"), "How open pages learn what is new: by a stream each; by short requests every few seconds, for servers and proxies that hold streams back; or not at all."),
-    Option("dashboard_bundle", "DASHBOARD_BUNDLE", "dashboard.bundle", TEXT, "URL of the official Datastar bundle, in place of OmniQ's own module.", True),
+    Option("dashboard_bundle", "DASHBOARD_BUNDLE", "dashboard.bundle", BUNDLE, "URL of the official Datastar bundle, in place of OmniQ's own module.", True),
     Option("log_level", "LOG_LEVEL", "logging.level", choice(*LEVELS, example="INFO", upper=True), "The level of the `omniq` logger; the root logger is never touched."),
     Option("disable_logging", "DISABLE_LOGGING", "logging.disabled", FLAG, "No log lines at all."),
     Option("component_log_levels", "COMPONENT_LOG_LEVELS", "logging.components", LOG_LEVELS, "Levels of single components, for example of `omniq.storage`."),
