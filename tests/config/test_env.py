@@ -65,7 +65,7 @@ RIGHT: list[tuple[str, str, Any]] = [
     ("OMNIQ_DASHBOARD_PATH", "/tasks/", "/tasks"),
 ]
 WRONG = [
-    ("OMNIQ_NAMESPACE", "a b", "A-Z a-z 0-9"),
+    ("OMNIQ_NAMESPACE", "a b", "letters A-Z or a-z"),
     ("OMNIQ_STORAGE_TYPE", "sqlit", "did you mean 'sqlite'"),
     ("OMNIQ_STORAGE_TYPE", "oracle", "one of memory, file, sqlite"),
     ("OMNIQ_MAX_WORKERS", "ten", "a whole number from 1"),

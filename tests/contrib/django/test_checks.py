@@ -45,7 +45,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
         "OMNIQ[\"MAX_WORKERS\"]='many' is not right",
         "table of keys",
     ),
-    ("E002", {"EMBEDDED_WORKER": "maybe"}, "true or false is wanted", "table of keys"),
+    ("E002", {"EMBEDDED_WORKER": "maybe"}, "it takes true or false", "table of keys"),
     (
         "E004",
         {"DATABASE": "default", "STORAGE_TYPE": "memory"},
