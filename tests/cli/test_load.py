@@ -105,8 +105,9 @@ def test_an_app_without_the_adapter_has_no_queue(here: Path, framework: str) -> 
     [
         ("cli_shop:quue", "cli_shop has no attribute 'quue'; did you mean 'queue'?"),
         ("cli_shop:names", "cli_shop:names is a list: expected an AsyncOmniQ, an OmniQ or a "
-         "TaskQueue, or a Litestar app with OmniQPlugin, or a FastAPI or Starlette app that starts "
-         "OmniQ; did you mean cli_shop:queue?"),
+         "TaskQueue, a Litestar app with OmniQPlugin, a FastAPI or Starlette app that starts OmniQ, "
+         "or the application of a Django project with OmniQ in INSTALLED_APPS; did you mean "
+         "cli_shop:queue?"),
         ("cli_shop:", "'cli_shop:' does not name a queue: write module:attribute, as in app:queue"),
         ("cli_shop.py:queue", "'cli_shop.py' is a file name: write the module's name, 'cli_shop'"),
         ("cli_shop", "cli_shop holds several queues: write cli_shop:queue or cli_shop:blocking or "

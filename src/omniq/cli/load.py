@@ -44,9 +44,16 @@ FRAMEWORKS = (
         ("omniq.contrib.fastapi", "omniq.contrib.starlette"),
         "a FastAPI or Starlette app that starts OmniQ",
     ),
+    Framework(  # what wsgi.py and asgi.py of a project hold
+        "django.core.handlers.base:BaseHandler",
+        "omniq.contrib.django.host:DjangoHost",
+        ("omniq.contrib.django",),
+        "the application of a Django project with OmniQ in INSTALLED_APPS",
+    ),
 )
-HOLDERS = ", or ".join(
-    ["an AsyncOmniQ, an OmniQ or a TaskQueue", *(each.wanted for each in FRAMEWORKS)]
+HOLDERS = (
+    "an AsyncOmniQ, an OmniQ or a TaskQueue, "
+    f"{', '.join(each.wanted for each in FRAMEWORKS[:-1])}, or {FRAMEWORKS[-1].wanted}"
 )
 
 
@@ -184,7 +191,9 @@ def _framework(value: Any) -> Framework | None:
     """The framework of an app, asked without importing any."""
     for each in FRAMEWORKS:
         module = each.app.partition(":")[0]
-        if module in sys.modules and isinstance(value, _look_up(each.app)):
+        # An application may be wrapped into a function, as one with a lifespan for Django is.
+        inner = getattr(value, "__wrapped__", value)
+        if module in sys.modules and isinstance(inner, _look_up(each.app)):
             return each
     return None
 
