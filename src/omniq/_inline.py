@@ -16,10 +16,12 @@ from typing import Any, NamedTuple, TypeVar, get_args
 
 import msgspec
 
+from omniq._records import TaskRun
+from omniq.errors import TaskSignal
 from omniq.ids import uuid7
 from omniq.models.filters import Claim, Slot
 from omniq.models.outcome import Failed, Outcome, Released, Succeeded
-from omniq.models.row import TaskRow
+from omniq.models.row import Ms, TaskRow
 from omniq.models.status import Status
 from omniq.models.task import TaskBody, WorkerKind
 from omniq.models.units import Applied, Move
@@ -47,6 +49,21 @@ class Ran(NamedTuple):
     outcome: Outcome
     move: Move
     error: BaseException | None = None
+
+    @property
+    def raised(self) -> BaseException | None:
+        """What it failed with, if that was an error and no signal such as Retry."""
+        if self.error is None and isinstance(self.outcome, Failed):
+            return TimeoutError(self.outcome.error.message)
+        return None if isinstance(self.error, TaskSignal) else self.error
+
+    def told(self, now: Ms) -> TaskRun:
+        """The run as it is told to tests."""
+        row, move = self.row, self.move
+        status = move.to or row.status
+        if status is Status.READY and move.patch.get("run_at", 0) > now:
+            status = Status.SCHEDULED
+        return TaskRun(row.id, row.name, row.attempt, status, self.raised)
 
 
 class Inline:

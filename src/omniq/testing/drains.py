@@ -20,7 +20,7 @@ from omniq.core import AsyncOmniQ
 from omniq.models.row import Ms
 from omniq.sync import OmniQ
 from omniq.testing.modes import mode_of
-from omniq.testing.runner import Runner, error_of, plain_queue
+from omniq.testing.runner import Runner, plain_queue
 from omniq.workers import WorkerPool
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ async def _drain(
     while limit is None or len(runner.runs) < limit:
         ran = await runner.step()
         if ran is not None:
-            error = error_of(ran)
+            error = ran.raised
             over = runner.runs[-1].status.final or not forever
             if raise_errors and error is not None and over:
                 raise error

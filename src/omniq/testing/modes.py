@@ -18,7 +18,7 @@ from omniq.models.status import Status
 from omniq.models.task import Task
 from omniq.models.units import Insert
 from omniq.sync import OmniQ
-from omniq.testing.runner import Runner, error_of, plain_queue
+from omniq.testing.runner import Runner, plain_queue
 
 _noted: WeakKeyDictionary[AsyncOmniQ, list[Enqueued]] = WeakKeyDictionary()
 
@@ -73,7 +73,7 @@ class Mode:
             raise ran.error or FunctionNotFound(ran.outcome.reason)
         if isinstance(ran.outcome, Snoozed):
             self._snoozed.add(ran.row.id)
-        elif self.raise_errors and final and (error := error_of(ran)) is not None:
+        elif self.raise_errors and final and (error := ran.raised) is not None:
             raise error
 
 

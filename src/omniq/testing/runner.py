@@ -11,9 +11,7 @@ from omniq._portal import by_caller
 from omniq._records import TaskRun
 from omniq.clock import ManualClock
 from omniq.core import AsyncOmniQ
-from omniq.errors import TaskSignal
 from omniq.models.filters import TaskFilter
-from omniq.models.outcome import Failed
 from omniq.models.row import Ms, TaskRow
 from omniq.models.status import Status
 from omniq.models.units import Applied, Move
@@ -73,15 +71,8 @@ class Runner:
                 f"{MAX_RUNS:,} tasks were run and there are more: does {row.name} enqueue "
                 "itself, or ask for another try each time? Bound it with drain(limit=...)"
             )
-        self.runs.append(self._told(ran))
+        self.runs.append(ran.told(self.queue.engine.clock.now()))
         return ran
-
-    def _told(self, ran: Ran) -> TaskRun:
-        row, move = ran.row, ran.move
-        status = move.to or row.status
-        if status is Status.READY and move.patch.get("run_at", 0) > self.queue.engine.clock.now():
-            status = Status.SCHEDULED
-        return TaskRun(row.id, row.name, row.attempt, status, error_of(ran))
 
     async def _apply(self, inline: Inline, row: TaskRow, move: Move | None) -> None:
         while move is not None:
@@ -123,13 +114,6 @@ class Runner:
                     first = row
             if (cursor := page.cursor) is None:
                 return first
-
-
-def error_of(ran: Ran) -> BaseException | None:
-    """What a run raised, if that was an error and no signal such as Retry."""
-    if ran.error is None and isinstance(ran.outcome, Failed):
-        return TimeoutError(ran.outcome.error.message)
-    return None if isinstance(ran.error, TaskSignal) else ran.error
 
 
 def plain_queue(queue: AsyncOmniQ | OmniQ) -> AsyncOmniQ:

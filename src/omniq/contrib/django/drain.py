@@ -18,16 +18,14 @@ from django.db import Error as DatabaseError
 from django.db import connections
 from django.utils import timezone
 
-from omniq._inline import Inline, Ran
+from omniq._inline import Inline
 from omniq._records import Drained, TaskRun
 from omniq.contrib.django.conf import django_settings, overlaid
 from omniq.contrib.django.homes import homes
 from omniq.contrib.django.hygiene import clean
 from omniq.contrib.django.runtime import blocking, native
 from omniq.core import AsyncOmniQ
-from omniq.errors import TaskSignal
 from omniq.models.filters import Batch, Claim, TaskFilter
-from omniq.models.outcome import Failed
 from omniq.models.row import Ms, TaskRow
 from omniq.models.status import Status
 from omniq.models.units import Applied, Move
@@ -188,10 +186,10 @@ class Drain:
             _apply(here, inline, row, inline.give_back(row))
             raise
         _apply(here, inline, row, ran.move)
-        error, told = _error_of(ran), _told(ran, here.engine)
+        told = ran.told(here.engine.clock.now())
         self._runs.append(told)
-        if self._raise and error is not None and (told.status.final or not forever):
-            raise error
+        if self._raise and told.error is not None and (told.status.final or not forever):
+            raise told.error
 
 
 def stamp(until: datetime | timedelta) -> Ms:
@@ -216,20 +214,6 @@ def _hasten(here: Desk, end: Ms | None) -> bool:
 def _apply(here: Desk, inline: Inline, row: TaskRow, move: Move | None) -> None:
     while move is not None:
         move = inline.after(row, move, here.apply(move))
-
-
-def _told(ran: Ran, engine: Engine) -> TaskRun:
-    row, move = ran.row, ran.move
-    status = move.to or row.status
-    if status is Status.READY and move.patch.get("run_at", 0) > engine.clock.now():
-        status = Status.SCHEDULED
-    return TaskRun(row.id, row.name, row.attempt, status, _error_of(ran))
-
-
-def _error_of(ran: Ran) -> BaseException | None:
-    if ran.error is None and isinstance(ran.outcome, Failed):
-        return TimeoutError(ran.outcome.error.message)
-    return None if isinstance(ran.error, TaskSignal) else ran.error
 
 
 def _wait(coroutine: Coroutine[Any, Any, T]) -> T:
