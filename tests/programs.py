@@ -76,6 +76,14 @@ class Program:
                 ), f"never said {pattern!r}, but:\n{''.join(self._lines)}"
                 self._news.wait(left)
 
+    def heard(self, pattern: str, seconds: float) -> bool:
+        """Whether it says that within so many seconds."""
+        with self._news:
+            found = self._news.wait_for(
+                lambda: re.search(pattern, "".join(self._lines)) or self._ended, seconds
+            )
+        return found is not None and found is not True
+
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 

@@ -45,10 +45,15 @@ class Report(Struct, frozen=True):
     @classmethod
     async def read(cls, queue: Countable) -> Report:
         """Ask the queue, which must be open."""
+        return cls.of(queue.describe(), await queue.counts(), await queue.workers())
+
+    @classmethod
+    def of(cls, place: str, counts: Iterable[QueueCount], workers: list[WorkerCard]) -> Report:
+        """From what the queue has answered."""
         queues: dict[str, dict[str, int]] = {}
-        for each in await queue.counts():
+        for each in counts:
             queues.setdefault(each.queue, {})[each.status.name.lower()] = each.count
-        return cls(queue.describe(), queues, await queue.workers())
+        return cls(place, queues, workers)
 
     @staticmethod
     def json(reports: Sequence[Report]) -> str:

@@ -24,13 +24,13 @@ Say = Callable[[str], None]
 
 HURRY = 3.0
 """Seconds a forced stop may take to give back what runs."""
-FORCE = "press Ctrl+C again to force"
+FORCE = "press Ctrl-C again to force"
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
     """How a worker should differ from its queue's configuration; None: not at all.
 
-    `without` are queues to leave out. `batch`: leave as soon as nothing is left that could run
+    `queues` are those to serve, "*" is all of them, none: as configured; `without` are queues to leave out. `batch`: leave as soon as nothing is left that could run
     now. `max_tasks`: leave after so many.
     """
 
@@ -47,7 +47,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
         said = {
             "async_workers": self.concurrency,
             "thread_workers": self.threads,
-            "queues": self.queues or None,
+            "queues": () if "*" in self.queues else self.queues or None,
             "grace": self.grace,
         }
         config = queue.config.worker

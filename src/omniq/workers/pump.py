@@ -80,6 +80,8 @@ class Pump:
         self._next_due: int | None = None
         self._idle = asyncio.Event()
         self._empty = asyncio.Event()
+        self._watchers = 0
+        """How many wait for `emptied`."""
         self.stopping = False
 
     # -- what others tell it, on the loop's thread ---------------------------------------
@@ -168,8 +170,12 @@ class Pump:
     async def emptied(self) -> None:
         """Wait until nothing runs and a claim with room in every lane finds nothing."""
         self._empty.clear()
+        self._watchers += 1
         self.wake()
-        await self._empty.wait()
+        try:
+            await self._empty.wait()
+        finally:
+            self._watchers -= 1
 
     def give_back_rest(self) -> None:
         """Settle what does not end as given back; whatever it returns later is dropped."""
@@ -232,6 +238,8 @@ class Pump:
             self._start(batch)
             if claim is not None and self._found_nothing(claim, batch):
                 self._empty.set()
+        if self._watchers and ended and not self.running:
+            self.wake()  # to look whether that was all, and not at the next chores only
         return True
 
     def _found_nothing(self, claim: Claim, batch: Batch) -> bool:

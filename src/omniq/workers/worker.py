@@ -91,7 +91,7 @@ class Worker:
                 engine,
                 self.queue.stores,
                 lanes={asked: lanes[kind] for asked, kind in self._serves.items()},
-                served=self._queues or engine.config.worker.queues,
+                served=engine.config.worker.queues if self._queues is None else self._queues,
                 without=self._without,
                 embedded=self._embedded,
                 settled=self.queue.settled,
