@@ -34,10 +34,12 @@ RUNS = Path("runs.log")
 
 @omniq.task("served.note", retries=0)
 async def note(mark: str, seconds: float = 0.0) -> int:
-    """Note the start in a file, and answer where it ran."""
-    with RUNS.open("a") as runs:
+    """Note the start in a file, and answer where it ran. Run again, it is quick."""
+    with RUNS.open("a+") as runs:
+        runs.seek(0)
+        again = f"{mark} " in runs.read()
         runs.write(f"{mark} {os.getpid()}\n")
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(0 if again else seconds)
     return os.getpid()
 
 
