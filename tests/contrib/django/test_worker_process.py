@@ -219,12 +219,14 @@ def test_a_second_signal_under_the_reloader(project: Project, queue: OmniQ) -> N
 
 def test_a_mistake_under_the_reloader_waits_to_be_corrected(project: Project, queue: OmniQ) -> None:
     settings = project.folder / "mysite/settings.py"
+    more_settings(project, "DEBUG = True")
     right = settings.read_text()
     more_settings(project, 'OMNIQ = {"STORAGE_TYPE": "memory"}')
-    with worker(project, "--reload") as program:
+    with worker(project) as program:
         program.says("inside the process that enqueues")
         program.says("Nothing runs until a file changes.")
-        edited(program, settings, right, "Ctrl-C lets running tasks end")
+        edited(program, settings, right, "settings.py changed, reloading")
+        working(program)
         program.send(signal.SIGINT)
         assert program.ends() == 0
 
