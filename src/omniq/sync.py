@@ -186,6 +186,10 @@ class Storage(Owned):
         """Where this is, in words for people, without credentials."""
         return self._async.describe()
 
+    def exists(self) -> bool:
+        """Whether `open` would find this place; False: it would make it."""
+        return self._call(self._async.exists)
+
     def apply(self, units: Sequence[Unit]) -> Receipt:
         """Apply units in order, each atomically with its riders."""
         return self._run(self._async.apply, units)

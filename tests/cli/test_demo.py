@@ -61,12 +61,34 @@ def test_what_is_stopped_in_the_middle_goes_on_next_time(tmp_path: Path, picture
         demo.says("batch 1: 6 pictures accepted")
         demo.send(signal.SIGKILL)
         demo.ends()
-    empty = tmp_path / "nothing"
-    empty.mkdir()
-    told = run([*DEMO, "--exit", "--port", "0", "--pictures", empty], cwd=tmp_path)
+    one = tmp_path / "one"
+    one.mkdir()
+    (pictures / "0.png").rename(one / "0.png")
+    told = run([*DEMO, "--exit", "--port", "0", "--pictures", one], cwd=tmp_path)
     assert told.returncode == 0, told.stderr
     made = list((tmp_path / ".omniq" / "album").glob("*/batch.json"))
     assert made and all((each.parent / "sheet.webp").exists() for each in made)
+
+
+def test_a_folder_without_pictures_is_a_usage_error(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "notes.txt").touch()
+    told = run([*DEMO, "--exit", "--port", "0", "--pictures", empty], cwd=tmp_path)
+    assert told.returncode == 2
+    assert f"Invalid value for '--pictures': no file in {empty} ends in .jpg, " in told.stderr
+    assert list(tmp_path.iterdir()) == [empty]
+
+
+def test_a_place_nothing_can_be_kept_in_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    told = run([*DEMO, "--exit", "--port", "0", "--dir", "taken/here"], cwd=tmp_path)
+    assert told.returncode == 1
+    taken = tmp_path / "taken"
+    assert told.stderr == (
+        f"Error: the demo cannot keep anything in taken/here: {taken} is not a directory; "
+        "name a --dir\n"
+    )
 
 
 def test_a_folder_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:

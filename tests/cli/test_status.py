@@ -79,6 +79,35 @@ def test_looking_makes_no_queue(here: Path) -> None:
     assert list(here.iterdir()) == []
 
 
+def test_a_misspelt_database_is_not_made(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "app.py").write_text(
+        "from omniq import AsyncOmniQ\nqueue = AsyncOmniQ(storage_url='sqlite:///data/tsks.db')\n"
+    )
+    monkeypatch.syspath_prepend(here)
+    for words in (["status", "app:queue"], ["retry", "--app", "app:queue", "some-id"]):
+        told = omniq(*words)
+        assert told.exit_code == 1
+        assert told.output == (
+            f"Error: no queue is kept at SQLite {here}/data/tsks.db: if it is not misspelt, start "
+            "the app that keeps its tasks there first\n"
+        )
+    monkeypatch.setenv("OMNIQ_STORAGE_URL", f"sqlite:///{here}/tsks.db")
+    told = omniq("status")
+    assert told.exit_code == 1 and f"no queue is kept at SQLite {here}/tsks.db" in told.output
+    assert [path.name for path in here.iterdir() if path.name != "__pycache__"] == ["app.py"]
+
+
+def test_looking_at_a_queue_leaves_nothing_beside_it(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMNIQ_STORAGE_URL", f"sqlite:///{here}/tasks.db")
+    monkeypatch.setenv("OMNIQ_BASE_DIR", str(here / "keys"))
+    failed_task()
+    monkeypatch.setenv("OMNIQ_BASE_DIR", str(here / "elsewhere"))
+    assert json.loads(omniq("status", "--json").output)["queues"] == {"mail": {"failed": 1}}
+    assert not (here / "elsewhere").exists()
+
+
 def test_memory_has_no_status(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMNIQ_STORAGE_TYPE", "memory")
     told = omniq("status")
@@ -86,7 +115,19 @@ def test_memory_has_no_status(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_version() -> None:
-    assert omniq("version").output.startswith("OmniQ ")
+    told = omniq("version")
+    assert told.output.startswith("OmniQ ") and told.exit_code == 0
+    assert omniq("--version").output == told.output
+    assert omniq("--version", "status").output == told.output
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.7"])
+def test_a_host_that_is_not_ours_is_said(host: str) -> None:
+    for words in (["dashboard", "--host", host], ["dashboard", "--host", host, "--port", "0"]):
+        told = omniq(*words)
+        assert told.exit_code == 1
+        assert told.output.startswith(f"Error: cannot serve on '{host}': ")
+        assert told.output.endswith("; choose another --host, such as 127.0.0.1\n")
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:  # click would say "Aborted!" and give status 1
+            sys.exit(130)
         except OmniQError as error:
             raise click.ClickException(str(error)) from error
         except ModuleNotFoundError as error:
@@ -42,7 +44,22 @@ class Commands(click.Group):
             ) from error
 
 
+def _version() -> str:
+    from importlib.metadata import version as installed
+    from platform import python_version
+
+    return f"OmniQ {installed('omniq-tasks')} (Python {python_version()})"
+
+
+def _say_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        ui.say(_version())
+        ctx.exit()
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_say_version,
+              help="Which OmniQ, which Python.")  # fmt: skip
 def cli() -> None:
     """OmniQ, a task queue that starts inside your web app.
 
@@ -50,6 +67,7 @@ def cli() -> None:
     Litestar app with OmniQPlugin, or a FastAPI or Starlette app that starts OmniQ. Modules are
     looked for in the current directory first.
     """
+    ui.show_unknown_variables()
 
 
 def _app_option(function: F) -> F:
@@ -134,7 +152,4 @@ def retry(task_id: str, app: str | None, name: str | None) -> None:
 @cli.command()
 def version() -> None:
     """Which OmniQ, which Python."""
-    from importlib.metadata import version as installed
-    from platform import python_version
-
-    ui.say(f"OmniQ {installed('omniq-tasks')} (Python {python_version()})")
+    ui.say(_version())

@@ -31,6 +31,11 @@ PACKAGE = "omniq._demo"
 def run_demo(*, pictures: Path | None, base_dir: Path | None, port: int | None, leave: bool) -> int:
     """Serve, enqueue and show; gives the exit status: 1 if some task failed for good."""
     base = base_dir or Path(os.environ.get("OMNIQ_BASE_DIR", ".omniq"))
+    _check_folder(base)
+    if pictures is not None and not _pictures_in(pictures):
+        raise click.BadParameter(
+            f"no file in {pictures} ends in {', '.join(ENDINGS)}", param_hint="'--pictures'"
+        )
     web, album_module, progress = (_part(name) for name in ("web", "album", "progress"))
     bound = listen_on("127.0.0.1", port, default=8000)
     address = address_of(bound)
@@ -144,6 +149,18 @@ async def _sources(pictures: Path | None, base: Path) -> AsyncIterator[Sequence[
     for upto in range(BATCH, COUNT + 1, BATCH):
         made = await asyncio.to_thread(make_samples, base / "demo-pictures", upto)
         yield made[-BATCH:]
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a place nothing can be kept in, before anything is served."""
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    if not there.is_dir():
+        why = f"{there} is not a directory"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        why = f"{there} cannot be written by this user"
+    else:
+        return
+    raise click.ClickException(f"the demo cannot keep anything in {folder}: {why}; name a --dir")
 
 
 def _pictures_in(folder: Path) -> list[Path]:

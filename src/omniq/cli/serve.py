@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -17,6 +18,9 @@ import uvicorn
 from omniq.cli import ui
 from omniq.contrib.signals import StopSignals
 
+_TAKEN = (errno.EADDRINUSE, errno.EACCES, errno.EPERM)
+"""What is wrong with a port, and not with a host."""
+
 
 class _Server(uvicorn.Server):
     """A server that leaves signals to `serving`."""
@@ -28,13 +32,19 @@ class _Server(uvicorn.Server):
 
 def listen_on(host: str, port: int | None, *, default: int) -> socket.socket:
     """A bound socket. `port` None: the default one, or a free one if somebody has it."""
+    wanted = default if port is None else port
     try:
-        return _bound(host, default if port is None else port)
+        return _bound(host, wanted)
     except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno not in _TAKEN:
+            raise click.ClickException(
+                f"cannot serve on {host!r}: {error.strerror or error}; choose another --host, "
+                "such as 127.0.0.1"
+            ) from error
         if port is None:
             return _bound(host, 0)
         raise click.ClickException(
-            f"cannot serve on {host}:{port}: {error.strerror or error}; "
+            f"cannot serve on {host}:{wanted}: {error.strerror or error}; "
             "choose another --port, or 0 for a free one"
         ) from error
 

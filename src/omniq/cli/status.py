@@ -8,7 +8,7 @@ import click
 
 from omniq.cli import ui
 from omniq.cli.load import default_host, load
-from omniq.contrib.host import Host
+from omniq.contrib.host import Host, look_at, refuse_missing
 from omniq.contrib.report import Report
 from omniq.contrib.terminal import click_paint
 from omniq.errors import TaskNotFound
@@ -24,11 +24,7 @@ def show_status(target: str | None, *, as_json: bool, name: str | None) -> None:
 
 
 async def _read(host: Host) -> list[Report]:
-    reports = []
-    for queue in host.queues:
-        async with queue:
-            reports.append(await Report.read(queue))
-    return reports
+    return [await look_at(queue) for queue in host.queues]
 
 
 def retry_task(target: str | None, task_id: str, *, name: str | None) -> None:
@@ -44,6 +40,7 @@ def retry_task(target: str | None, task_id: str, *, name: str | None) -> None:
 async def _retry(host: Host, task_id: str) -> bool:
     errors = []
     for queue in host.queues:
+        refuse_missing(queue)
         async with queue:
             try:
                 return await queue.retry(task_id, actor="omniq retry")

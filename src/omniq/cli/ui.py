@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
 
@@ -33,3 +35,18 @@ def bad(text: str) -> str:
 
 def link(text: str) -> str:
     return click.style(text, fg="cyan", underline=True)
+
+
+class _Notes(logging.Handler):
+    """Shows warnings for which the program that is run has no place of its own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not logging.getLogger().handlers:
+            note(f"{click.style('Warning', fg='yellow')}: {record.getMessage()}")
+
+
+def show_unknown_variables() -> None:
+    """Let people see what the configuration has to say of the environment when it is read."""
+    logger = logging.getLogger("omniq.config")
+    if not any(isinstance(each, _Notes) for each in logger.handlers):
+        logger.addHandler(_Notes(logging.WARNING))

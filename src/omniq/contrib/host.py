@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol, runtime_checkable
 
+from omniq.contrib.report import Report
 from omniq.contrib.role import acting_as
 from omniq.core import AsyncOmniQ
 from omniq.errors import ConfigError
+from omniq.queue.answers import workers_of
 
 
 class Host(Protocol):
@@ -49,6 +51,24 @@ class QueueHost:
 def shared(queue: AsyncOmniQ) -> bool:
     """Whether other processes can see what this queue keeps."""
     return all(place.capabilities.multiprocess for place in queue.stores.places)
+
+
+def refuse_missing(queue: AsyncOmniQ) -> None:
+    """Refuse a queue whose place is not there yet: only looking at it must not make one."""
+    for place in queue.stores.places:
+        if not place.exists():
+            raise ConfigError(
+                f"no queue is kept at {place.describe()}: if it is not misspelt, start the app "
+                "that keeps its tasks there first"
+            )
+
+
+async def look_at(queue: AsyncOmniQ) -> Report:
+    """How a queue stands, without opening it: that would make keys, and tables of a new one."""
+    refuse_missing(queue)
+    async with queue.stores.tasks as tasks:
+        cards = workers_of(await tasks.get_docs("worker"))
+        return Report.of(queue.describe(), await tasks.count_tasks(), cards)
 
 
 def refuse_unshared(queue: AsyncOmniQ) -> None:

@@ -124,6 +124,10 @@ class _Place(ABC):
     def describe(self) -> str:
         """Where this is, in words for people, without credentials."""
 
+    def exists(self) -> bool:
+        """Whether `open` would find this place; False: it would make it."""
+        return True
+
     @abstractmethod
     async def apply(self, units: Sequence[Unit]) -> Receipt:
         """Apply units in order, each atomically with its riders."""

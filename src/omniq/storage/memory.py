@@ -54,11 +54,12 @@ class AsyncMemoryStorage(AsyncStorage):
     def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
         super().__init__(clock=clock)
         self._engine = LogEngine(MemoryLog(), clock=clock)
-        self._is_open = False
+        self._is_open = self._told = False
 
     async def open(self) -> None:
-        if not self._is_open:
-            self._is_open = True
+        self._is_open = True
+        if not self._told:
+            self._told = True
             _LOG.info("%s: nothing survives the end of this process", self.describe())
 
     async def close(self) -> None:
@@ -66,7 +67,7 @@ class AsyncMemoryStorage(AsyncStorage):
 
     def twin(self) -> Self:
         twin = type(self)(clock=self.clock)
-        twin._engine = self._engine
+        twin._engine, twin._told = self._engine, self._told
         return twin
 
     def describe(self) -> str:

@@ -12,6 +12,7 @@ import click
 from litestar import Litestar
 from litestar.cli._utils import LitestarGroup
 
+from omniq.contrib.host import look_at
 from omniq.contrib.litestar.host import LitestarHost
 from omniq.contrib.report import Report
 from omniq.contrib.runner import Wanted, run_worker
@@ -68,11 +69,7 @@ def _group() -> click.Group:
 
 
 async def _read(host: LitestarHost) -> list[Report]:
-    reports = []
-    for queue in host.queues:
-        async with queue:
-            reports.append(await Report.read(queue))
-    return reports
+    return [await look_at(queue) for queue in host.queues]
 
 
 def _note(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -40,6 +41,7 @@ T = TypeVar("T")
 
 _log = logging.getLogger("omniq.storage")
 _NEEDS = (3, 37)
+_told: set[tuple[int, Path, str]] = set()
 _DURABILITY = {
     "NORMAL": ("process", "survives a crash of the process, not of the machine"),
     "FULL": ("power", "survives a loss of power"),
@@ -100,6 +102,12 @@ class AsyncSQLiteStorage(AsyncStorage):
                 await self._write.close()
                 raise
             self._open = True
+            self._tell()
+
+    def _tell(self) -> None:
+        """Say where tasks are kept, once in a process: its threads have connections of their own."""
+        if (told := (os.getpid(), self.path, self._synchronous)) not in _told:
+            _told.add(told)
             _log.info(
                 "Tasks are kept at %s: %s (SQLite %s, synchronous=%s)",
                 self.describe(),
@@ -130,6 +138,9 @@ class AsyncSQLiteStorage(AsyncStorage):
 
     def describe(self) -> str:
         return f"SQLite {self.path}"
+
+    def exists(self) -> bool:
+        return self.path.exists()
 
     async def apply(self, units: Sequence[Unit]) -> Receipt:
         return await self._transaction(self._apply, units)
