@@ -358,6 +358,31 @@ def test_finished_is_told_once_and_retries_are_logged(
     assert failed.exc_info and isinstance(failed.exc_info[1], LookupError)
 
 
+@pytest.mark.parametrize("wanted", [declared.sleeps, declared.sleeps_in_a_thread])
+def test_a_timeout_is_told_too(
+    wanted: Any, ended: Callable[[Any], Any], heard: list[Any], caplog: Any
+) -> None:
+    with caplog.at_level(logging.INFO, logger=LOGGER):
+        result = ended(wanted.enqueue(0.4))
+        blocking().stop_worker()
+    assert [(name, status) for name, _, id, status in heard if id == result.id] == [
+        ("enqueued", "READY"),
+        ("started", "RUNNING"),
+        ("finished", "FAILED"),
+    ]
+    (failed,) = [r for r in caplog.records if r.name == LOGGER and r.levelno == logging.ERROR]
+    assert failed.exc_info and "longer than its timeout" in str(failed.exc_info[1])
+
+
+def test_a_task_that_expires_is_told_of(ended: Callable[[Any], Any], heard: list[Any]) -> None:
+    result = ended(declared.add.using(ttl=0, delay=3600).enqueue(1, 2))
+    blocking().stop_worker()
+    assert [(name, status) for name, _, id, status in heard if id == result.id] == [
+        ("enqueued", "READY"),
+        ("finished", "FAILED"),
+    ]
+
+
 def test_a_receiver_that_raises_does_the_task_no_harm(ended: Callable[[Any], Any]) -> None:
     def receive(**_: Any) -> None:
         raise RuntimeError("a receiver's own trouble")

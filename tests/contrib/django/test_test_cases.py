@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.test import TestCase, override_settings
 
 from omniq.contrib.django import aqueue, queue
-from omniq.contrib.django.framework import TaskResultStatus
+from omniq.contrib.django.framework import TaskResultStatus, task_finished
 from omniq.contrib.django.test import (
     OmniQTestCase,
     OmniQTestMixin,
@@ -29,6 +29,7 @@ from tests.contrib.django.shop.models import Order
 from tests.contrib.django.shop.tasks import pay, pay_async
 
 pytestmark = pytest.mark.usefixtures("databases")
+
 
 @pytest.fixture(params=["native", "in_db"], autouse=True)
 def _kept(request: pytest.FixtureRequest, omniq: Any, tmp_path: Any) -> None:
@@ -108,6 +109,24 @@ def test_django_tasks_and_their_results() -> None:
         def test_tasks_that_enqueue_tasks(self) -> None:
             errands.chain.enqueue(3)
             assert [run.name.rpartition(":")[2] for run in self.drain().runs] == ["chain"] * 4
+
+        def test_ends_that_no_attempt_sees_are_told(self) -> None:
+            heard = []
+
+            def receive(task_result: Any, **_: Any) -> None:
+                heard.append((task_result.id, str(task_result.status)))
+
+            task_finished.connect(receive)
+            try:
+                late = declared.sleeps.enqueue(30)
+                never = declared.add.using(ttl=0, delay=3600).enqueue(1, 2)
+                good = declared.add.enqueue(1, 2)
+                self.drain()
+            finally:
+                task_finished.disconnect(receive)
+            assert sorted(heard) == sorted(
+                [(late.id, "FAILED"), (never.id, "FAILED"), (good.id, "SUCCESSFUL")]
+            )
 
         def test_a_limit(self) -> None:
             errands.chain.enqueue(3)

@@ -1,8 +1,9 @@
 """One attempt of a Django task in a worker, with what the framework promises around it.
 
 The signals are sent in the thread or event loop the task runs in, `task_finished` only for the
-attempt that ends the task; failures that are tried again are logged. Both go out just before
-the end is stored: a receiver that asks the store still finds the task running.
+attempt that ends the task; failures that are tried again are logged. All go out just before the
+end is stored: a receiver that asks the store still finds the task running. (What no attempt sees,
+such as a timeout, is told afterwards: `endings.py`.)
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 from collections.abc import Callable
 from functools import cache, wraps
 from inspect import iscoroutinefunction
+from time import monotonic
 from traceback import format_exception
 from typing import Any
 
@@ -19,6 +21,7 @@ from asgiref.sync import sync_to_async
 from django.dispatch import Signal
 
 from omniq.contrib.django.compat import package
+from omniq.contrib.django.endings import note
 from omniq.contrib.django.framework import (
     Task,
     TaskContext,
@@ -64,8 +67,8 @@ def _runner(func: Callable[..., Any]) -> Callable[..., Any]:
                 if attempt.failed(error):
                     await attempt.atell(task_finished)
                 raise
-            attempt.succeeded(value)
-            await attempt.atell(task_finished)
+            if attempt.succeeded(value):
+                await attempt.atell(task_finished)
             return value
 
         return arun
@@ -82,8 +85,8 @@ def _runner(func: Callable[..., Any]) -> Callable[..., Any]:
             if attempt.failed(error):
                 attempt.tell(task_finished)
             raise
-        attempt.succeeded(value)
-        attempt.tell(task_finished)
+        if attempt.succeeded(value):
+            attempt.tell(task_finished)
         return value
 
     return run
@@ -95,7 +98,7 @@ class Attempt:
     def __init__(self, task: AnyTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         context = current()
         self._row, self._engine = context.row, engine_here()
-        self._context = context
+        self._body, self._begun = self._engine.body(self._row), monotonic()
         task = as_enqueued(task, self._row, context.metadata)
         alias = mark_of(context.metadata).get("backend", task.backend)
         self.result = task_result(self._row, task, alias, args, kwargs)
@@ -111,15 +114,20 @@ class Attempt:
             return None
         return None if task is None else cls(task, args, kwargs)
 
-    def succeeded(self, value: Any) -> None:
-        """It returned."""
+    def succeeded(self, value: Any) -> bool:
+        """It returned; whether that ends the task."""
+        if self._overdue:
+            return False
         self._end(TaskResultStatus.SUCCESSFUL)
         object.__setattr__(self.result, "_return_value", value)
+        return True
 
     def failed(self, error: BaseException) -> bool:
         """It raised; whether that ends the task."""
+        if self._overdue:
+            return False
         row, engine = self._row, self._engine
-        run = Run(row, engine.body(row), lambda context: None)
+        run = Run(row, self._body, lambda context: None)
         move = engine.settle(row, run.body, failure(error, run))
         if move.to is None or not move.to.final:
             _log.warning(
@@ -133,7 +141,14 @@ class Attempt:
             return False
         self._end(TaskResultStatus.FAILED)
         self.result.errors.append(error_of(error))
+        note(row)
         return True
+
+    @property
+    def _overdue(self) -> bool:
+        """Whether its timeout has ended it before: a thread cannot be stopped."""
+        timeout = self._body.timeout
+        return timeout is not None and monotonic() - self._begun > timeout
 
     def tell(self, signal: Signal) -> None:
         """Send a signal; what receivers raise is logged and does the task no harm."""

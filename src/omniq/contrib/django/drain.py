@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from omniq._inline import Inline
 from omniq._records import Drained, TaskRun
+from omniq.contrib.django.compat import package
 from omniq.contrib.django.conf import django_settings, overlaid
 from omniq.contrib.django.homes import homes
 from omniq.contrib.django.hygiene import clean
@@ -124,7 +125,7 @@ class _Native:
         async def applied(queue: AsyncOmniQ) -> Applied:
             outcome = (await queue.stores.apply([move])).outcome[0]
             if outcome is not Applied.REFUSED:
-                queue.settled([move])
+                AsyncOmniQ.settled(queue, [move])  # the rest is told in the caller's thread
             return outcome
 
         return self._ask(applied)
@@ -213,7 +214,13 @@ def _hasten(here: Desk, end: Ms | None) -> bool:
 
 def _apply(here: Desk, inline: Inline, row: TaskRow, move: Move | None) -> None:
     while move is not None:
-        move = inline.after(row, move, here.apply(move))
+        applied, done = here.apply(move), move
+        move = inline.after(row, move, applied)
+        if applied is not Applied.REFUSED and package() is not None:
+            from omniq.contrib.django.endings import tell, unseen
+
+            for ended in here.rows(unseen([done])):
+                tell(ended, here.engine)
 
 
 def _wait(coroutine: Coroutine[Any, Any, T]) -> T:

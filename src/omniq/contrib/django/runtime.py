@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from omniq._portal import portal
 from omniq.contrib.django.compat import package
@@ -27,8 +27,12 @@ from omniq.contrib.django.hygiene import clean
 from omniq.core import AsyncOmniQ
 from omniq.decorator import unset_default
 from omniq.errors import SyncInAsync
+from omniq.models.units import Move
 from omniq.storage.base import BaseTaskQueue
 from omniq.sync import OmniQ
+
+if TYPE_CHECKING:
+    from omniq.contrib.django.endings import Endings
 
 T = TypeVar("T")
 
@@ -83,11 +87,30 @@ async def on_loop(function: Callable[..., Coroutine[Any, Any, T]], *args: Any, *
 
 
 class _Native(AsyncOmniQ):
-    """Functions that enqueue themselves do it by `queue` and `aqueue`, not here."""
+    """Functions that enqueue themselves do it by `queue` and `aqueue`, not here.
+
+    What its workers settle is told to Django's tasks framework, if there is one.
+    """
+
+    _endings: Endings | None = None
 
     async def _open(self) -> None:
         await super()._open()
         unset_default(self)
+
+    def settled(self, moves: list[Move]) -> None:
+        super().settled(moves)
+        if package() is not None:
+            if self._endings is None:
+                from omniq.contrib.django.endings import Endings
+
+                self._endings = Endings(self)
+            self._endings.settled(moves)
+
+    async def stop_worker(self, grace: float | None = None) -> None:
+        await super().stop_worker(grace)
+        if self._endings is not None:
+            await self._endings.over()
 
 
 def refuse_async(what: str, instead: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from omniq import Retry
@@ -90,6 +91,11 @@ def everything() -> str:
 @task(timeout=0.2, retries=0)
 async def sleeps(seconds: float) -> None:
     await asyncio.sleep(seconds)
+
+
+@task(timeout=0.2, retries=0)
+def sleeps_in_a_thread(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 @task
