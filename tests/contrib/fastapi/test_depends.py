@@ -258,6 +258,31 @@ async def test_a_dependency_that_wants_to_leave_does_not_end_the_server() -> Non
         assert await (await omniq_.queue.enqueue(add, (1, 2))).result(20) == 3
 
 
+def the_attempt() -> int:
+    return omniq.current().attempt
+
+
+async def the_id(attempt: Annotated[int, Depends(the_attempt)]) -> str:
+    return f"{omniq.current().id} {attempt}"
+
+
+def tells(told: str = Depends(the_id)) -> str:
+    return told
+
+
+async def tells_async(told: str = Depends(the_id)) -> str:
+    return told
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("func", [tells, tells_async])
+async def test_dependencies_see_the_running_task(lane: Any, func: Any) -> None:
+    omniq_ = extension(worker_type=lane)
+    async with omniq_.lifespan(FastAPI()):
+        handle = await omniq_.queue.enqueue(func)
+        assert await handle.result(20) == f"{handle} 1"
+
+
 async def test_made_once_per_task_unless_it_says_otherwise() -> None:
     made = iter(range(100))
 

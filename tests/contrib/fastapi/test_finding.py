@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import pytest
@@ -116,11 +118,21 @@ async def test_a_mounted_app_finds_the_queue_of_the_app_around_it() -> None:
 async def test_a_mounted_app_with_a_queue_of_its_own_gets_that() -> None:
     theirs, ours = extension(), extension()
     inner = app_with_routes()
-    outer = FastAPI(lifespan=theirs.lifespan)
+
+    @asynccontextmanager
+    async def both(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        async with theirs.lifespan_context(app) as state, ours.lifespan_context(inner):
+            yield state
+
+    outer = FastAPI(lifespan=both)
     outer.mount("/inner", inner)
-    async with served(outer) as browser, ours.lifespan(inner):
+    async with served(outer) as browser:
         task = (await browser.post("/inner/add", params=PARAMS)).json()
         assert await ours.queue.get_result(task, 20) == 15
+    with TestClient(outer) as again:
+        task = again.post("/inner/add", params=PARAMS).json()
+        assert again.portal is not None
+        assert again.portal.call(ours.queue.get_result, task, 20) == 15
 
 
 async def test_starlettes_helper_in_a_mounted_app() -> None:

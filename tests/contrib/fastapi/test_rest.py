@@ -177,6 +177,24 @@ async def test_dependencies_of_the_app_open_it_instead() -> None:
         assert answer.status_code == 200
 
 
+async def test_no_dependencies_open_nothing() -> None:
+    made = extension()
+    app = FastAPI()
+    app.include_router(made.make_router(dependencies=[]))
+    async with served(app) as client:
+        assert (await client.get(f"{API}/tasks")).status_code == 401
+
+
+async def test_read_only_holds_where_the_app_lets_people_in() -> None:
+    made = extension(dashboard_read_only=True)
+    app = FastAPI()
+    app.include_router(made.make_router(dependencies=[Depends(lambda: None)]))
+    async with served(app) as client:
+        task = await made.queue.enqueue(add, (1, 2), delay=3600)
+        assert (await client.get(f"{API}/tasks")).status_code == 200
+        assert (await client.delete(f"{API}/tasks/{task}")).status_code == 403
+
+
 async def test_dependencies_of_the_whole_app_open_nothing() -> None:
     made = extension()
     app = FastAPI(dependencies=[Depends(lambda: None)])

@@ -11,7 +11,7 @@ from fastapi import APIRouter, params
 
 from omniq.contrib.fastapi.guarded import GuardedDashboard
 from omniq.contrib.fastapi.inject import Injector
-from omniq.contrib.fastapi.rest import closed_by, open_to_all, rest_router
+from omniq.contrib.fastapi.rest import closed_by, opened, rest_router
 from omniq.contrib.starlette import extension as starlette
 from omniq.contrib.starlette.lookup import started_in
 from omniq.contrib.starlette.mounting import Auth, Dashboard
@@ -40,17 +40,20 @@ class OmniQExtension(starlette.OmniQExtension):
         return self.make_router()
 
     def make_router(
-        self, *, prefix: str | None = None, dependencies: Sequence[params.Depends] | None = None
+        self, *, prefix: str | None = None, dependencies: Sequence[params.Depends] = ()
     ) -> APIRouter:
         """The same at another path, or let in by dependencies of the app's own instead:
         `omniq.make_router(dependencies=[Depends(admin)])`."""
-        config = self.queue.config.dashboard
+
+        def read_only() -> bool:
+            return self.queue.config.dashboard.read_only
+
         return rest_router(
-            closed_by(self._own, lambda: config.read_only) if dependencies is None else open_to_all,
+            opened(read_only) if dependencies else closed_by(self._own, read_only),
             name=self.name,
             lifespan=self.lifespan,
             prefix=f"{self.dashboard_path}/api" if prefix is None else prefix,
-            dependencies=dependencies or (),
+            dependencies=dependencies,
         )
 
     def dashboard(

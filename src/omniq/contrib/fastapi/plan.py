@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
@@ -44,7 +45,7 @@ def plan_task(func: Dependency) -> Plan | None:
     if not _may_have_needs(func):
         return None
     try:
-        whole = inspect.signature(func)
+        whole = _signature(func)
     except (TypeError, ValueError):  # built-in functions may have none
         return None
     needs = []
@@ -98,7 +99,7 @@ def needs_of(call: Dependency) -> tuple[Need, ...]:
     if hasattr(call, QUEUE):
         return ()
     try:
-        parameters = inspect.signature(call).parameters.values()
+        parameters = _signature(call).parameters.values()
     except (TypeError, ValueError):
         return ()
     needs = []
@@ -117,6 +118,14 @@ class _Unfit(Exception):
     def __init__(self, why: str, path: str = "") -> None:
         super().__init__(why)
         self.why, self.path = why, path
+
+
+def _signature(call: Dependency) -> inspect.Signature:
+    if sys.version_info >= (3, 14):  # names for type checkers only must not be looked up
+        from annotationlib import Format
+
+        return inspect.signature(call, annotation_format=Format.FORWARDREF)
+    return inspect.signature(call)
 
 
 def _need(call: Dependency, parameter: inspect.Parameter) -> Need | None:
@@ -200,7 +209,7 @@ def _may_have_needs(func: Any) -> bool:
     func = inspect.unwrap(func)
     if not inspect.isfunction(func):
         return True
-    return bool(func.__annotations__ or func.__defaults__ or func.__kwdefaults__)
+    return bool(func.__code__.co_argcount or func.__code__.co_kwonlyargcount)
 
 
 def _called(call: Any) -> str:

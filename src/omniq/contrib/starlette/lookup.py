@@ -73,11 +73,11 @@ def find_queue(conn: HTTPConnection, name: str = MAIN) -> AsyncOmniQ:
 
 
 def _states(conn: HTTPConnection) -> Iterator[Any]:
-    """Where a queue may be noted: what the server carries, the app, the app around it."""
-    yield conn.state  # of the lifespan; mounted apps inherit it
+    """Where a queue may be noted: the app itself, what the server carries, the app around it."""
     app = conn.scope.get("app")
     if app is not None:
-        yield app.state
+        yield app.state  # first: a mounted app may have started one of its own
+    yield conn.state  # of the lifespan; mounted apps inherit it
     # Servers that carry no state (httpx.ASGITransport): a mounted app hides the one around
     # it in the scope, but not that one's router.
     router = conn.scope.get("router")
