@@ -16,6 +16,7 @@ from tests.programs import ROOT, Program, free_port
 READY = {
     "uvicorn": r"Uvicorn running on (http://\S+)",
     "granian": r"Started worker-1\n",
+    "gunicorn": r"Application startup complete|ASGI server listening",
 }
 
 
@@ -36,6 +37,14 @@ class Web(Program):
         command = {
             "uvicorn": ["-m", "uvicorn", target, *factory, "--port", port],
             "granian": ["-m", "granian", target, *factory, "--port", port, "--interface", "asgi"],
+            "gunicorn": [
+                "-m",
+                "gunicorn",
+                f"{target}()",
+                "--bind",
+                f"127.0.0.1:{port}",
+                "--no-control-socket",
+            ],
         }[server]
         self.url = f"http://127.0.0.1:{port}"
         super().__init__([*command, *options], cwd=cwd, env=env, paths=[cwd, ROOT])
