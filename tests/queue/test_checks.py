@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from enum import IntEnum, StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from omniq import AsyncOmniQ, Task, task
-from omniq.errors import InvalidTask, OmniQError
+from omniq.errors import ConfigError, InvalidTask, OmniQError
 from omniq.ids import uuid7
+from omniq.models.config import WorkerConfig
 from omniq.models.filters import TaskFilter
 from omniq.models.row import Dep, Unique
-from omniq.models.task import RetryPolicy
+from omniq.models.task import LANES, RetryPolicy, WorkerKind
+from omniq.workers import WorkerPool
+from omniq.workers import worker as lanes
 
 pytestmark = pytest.mark.asyncio
 
@@ -128,3 +131,17 @@ async def test_enums_are_the_values_they_stand_for(bare: AsyncOmniQ, tmp_path: P
             assert (await queue.info(child)).row.waiting <= 1
     with pytest.raises(OmniQError):
         await bare.enqueue(plain, (1,), unique="k")
+
+
+@pytest.mark.parametrize("kind", ["process", "gevent"])
+async def test_a_planned_lane_is_refused_alike_everywhere(kind: Any) -> None:
+    text = "is not there yet: use 'thread' or 'async'"
+    with pytest.raises(InvalidTask, match=f"worker='{kind}' {text}"):
+        async with AsyncOmniQ(storage_type="memory") as queue:
+            await queue.enqueue(plain, worker=kind)
+    with pytest.raises(ConfigError, match=f"worker type '{kind}' {text}"):
+        WorkerPool.configured(queue, WorkerConfig(default=kind))
+
+
+async def test_the_lanes_that_are_there_are_those_workers_have() -> None:
+    assert set(lanes.LANES) == set(LANES) < set(get_args(WorkerKind))

@@ -12,17 +12,18 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from msgspec import Struct
 
 from omniq.errors import InvalidName, did_you_mean
 from omniq.ids import check_name
+from omniq.models.task import WorkerKind
 
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 EVENT_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "DISABLED")
 STORAGE_TYPES: Final = ("memory", "file", "sqlite", "postgres", "redis", "nats")
-WORKER_TYPES: Final = ("async", "thread", "process", "gevent")
+WORKER_TYPES: Final[tuple[str, ...]] = get_args(WorkerKind)
 
 
 class Wrong(Exception):

@@ -15,6 +15,8 @@ Seconds = float | int | timedelta
 """A length of time at the public edge: seconds, or a timedelta."""
 
 WorkerKind = Literal["async", "thread", "process", "gevent"]
+LANES: tuple[WorkerKind, ...] = ("async", "thread")
+"""The kinds that are there; the others are planned, and refused until then."""
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True, array_like=True):

@@ -16,11 +16,9 @@ from msgspec import UnsetType
 from omniq.errors import InvalidTask, did_you_mean
 from omniq.ids import check_name, is_task_id
 from omniq.models.row import Dep, Ms, Unique
-from omniq.models.task import RetryPolicy, Task, WorkerKind
+from omniq.models.task import LANES, RetryPolicy, Task, WorkerKind
 
 _MAX_PRIORITY = 32_767
-_LANES: tuple[str, ...] = ("async", "thread")
-_PLANNED = tuple(kind for kind in get_args(WorkerKind) if kind not in _LANES)
 _PLAIN_DICT = msgspec.msgpack.Decoder(dict[str, Any])
 _encode = msgspec.msgpack.encode
 
@@ -125,12 +123,18 @@ def plain_text(text: Any, what: str) -> str:
 
 def lane_kind(kind: Any) -> WorkerKind:
     """The lane a task asks for; a task of a lane that no worker has would wait for ever."""
-    if kind in _PLANNED:
-        raise InvalidTask(f"worker={kind!r} is not there yet: use 'thread' or 'async'")
-    if kind not in _LANES:
-        near = did_you_mean(kind, _LANES) if isinstance(kind, str) else ""
-        raise InvalidTask(f"worker={kind!r} is no kind of worker{near}")
+    if (why := why_no_lane(kind)) is not None:
+        raise InvalidTask(f"worker={kind!r} is {why}")
     return cast(WorkerKind, kind)
+
+
+def why_no_lane(kind: Any) -> str | None:
+    """What is wrong with a kind of worker, to follow an `is`; None: nothing."""
+    if kind in LANES:
+        return None
+    if kind in get_args(WorkerKind):
+        return f"not there yet: use {' or '.join(map(repr, reversed(LANES)))}"
+    return f"no kind of worker{did_you_mean(kind, LANES) if isinstance(kind, str) else ''}"
 
 
 def plain_metadata(given: Any) -> dict[str, Any] | None:

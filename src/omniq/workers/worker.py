@@ -8,10 +8,11 @@ from contextlib import suppress
 from types import TracebackType
 from typing import ClassVar, Protocol, Self
 
-from omniq.errors import ConfigError, did_you_mean
+from omniq.errors import ConfigError
 from omniq.models.config import WorkerConfig
 from omniq.models.task import WorkerKind
 from omniq.models.units import Move
+from omniq.queue.checks import why_no_lane
 from omniq.queue.engine import Engine
 from omniq.queue.stores import Stores
 from omniq.workers.async_ import AsyncLane
@@ -245,7 +246,5 @@ class WorkerPool(Worker):
 
 def check_kind(kind: str) -> None:
     """Refuse worker kinds that do not exist."""
-    if kind in ("process", "gevent"):
-        raise ConfigError(f"worker type {kind!r} is not there yet: use 'thread' or 'async'")
-    if kind not in LANES:
-        raise ConfigError(f"worker type {kind!r} is unknown{did_you_mean(kind, LANES)}")
+    if (why := why_no_lane(kind)) is not None:
+        raise ConfigError(f"worker type {kind!r} is {why}")
