@@ -5,6 +5,8 @@
 * `omniq(**keys)`: other `OMNIQ` settings for the rest of the test. Without it tasks are kept in
   memory, and every test starts with a queue of its own.
 * `omniq_in_db`: the same with `DATABASE="default"`.
+* `ended(result)` waits until a worker has ended a task of Django's framework; `heard` is what the
+  framework's signals told.
 """
 
 from __future__ import annotations
@@ -170,3 +172,42 @@ def omniq_in_db(databases: None, omniq: Omniq, tmp_path: Path) -> None:
 
     omniq(DATABASE="default", BASE_DIR=tmp_path)
     make("default")
+
+
+@pytest.fixture
+def ended() -> Callable[[Any], Any]:
+    """Wait until a worker in this process has ended a task, and read its result again.
+
+    The worker starts with the first wait: what is told of the enqueue has been told by then.
+    """
+
+    from omniq.contrib.django.runtime import blocking
+
+    def wait(result: Any) -> Any:
+        blocking().start_worker()
+        for _ in blocking().results([result.id]):
+            pass
+        result.refresh()
+        return result
+
+    return wait
+
+
+@pytest.fixture
+def heard() -> Iterator[list[tuple[str, Any, str, str]]]:
+    """What the framework's signals told: signal, sender, id, status."""
+    from omniq.contrib.django.framework import task_enqueued, task_finished, task_started
+
+    told: list[tuple[str, Any, str, str]] = []
+    signals = {"enqueued": task_enqueued, "started": task_started, "finished": task_finished}
+    receivers = []
+    for name, signal in signals.items():
+
+        def receive(sender: Any, task_result: Any, name: str = name, **_: Any) -> None:
+            told.append((name, sender, task_result.id, str(task_result.status)))
+
+        receivers.append(receive)
+        signal.connect(receive)
+    yield told
+    for signal, receive in zip(signals.values(), receivers, strict=True):
+        signal.disconnect(receive)

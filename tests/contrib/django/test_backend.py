@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import pickle
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
 from django.core.exceptions import SuspiciousOperation
-from django.db import transaction
-from django.test import override_settings
+from django.test import modify_settings, override_settings
 from django.utils import timezone
 
 from omniq import SyncInAsync
-from omniq.contrib.django import OmniQBackend, OmniQTask, queue
+from omniq.contrib.django import OmniQBackend, queue
 from omniq.contrib.django.compat import package
 from omniq.contrib.django.framework import (
     InvalidTask,
@@ -23,51 +22,16 @@ from omniq.contrib.django.framework import (
     TaskResultStatus,
     task,
     task_backends,
-    task_enqueued,
-    task_finished,
-    task_started,
 )
 from omniq.contrib.django.runtime import blocking
+from omniq.models.filters import EventFilter
+from omniq.models.status import EventType, Status
+from omniq.serialization import FUNCTIONS
 from tests.contrib.django.shop import declared
 from tests.contrib.django.shop.tasks import add as plain_add
 
 LOGGER = str(package())
 OMNIQ = "omniq.contrib.django.OmniQBackend"
-
-
-@pytest.fixture
-def ended() -> Callable[[Any], Any]:
-    """Wait until a worker in this process has ended a task, and read its result again.
-
-    The worker starts with the first wait: what is told of the enqueue has been told by then.
-    """
-
-    def wait(result: Any) -> Any:
-        blocking().start_worker()
-        for _ in blocking().results([result.id]):
-            pass
-        result.refresh()
-        return result
-
-    return wait
-
-
-@pytest.fixture
-def heard() -> Iterator[list[tuple[str, Any, str, str]]]:
-    """What the framework's signals told: signal, sender, id, status."""
-    told: list[tuple[str, Any, str, str]] = []
-    signals = {"enqueued": task_enqueued, "started": task_started, "finished": task_finished}
-    receivers = []
-    for name, signal in signals.items():
-
-        def receive(sender: Any, task_result: Any, name: str = name, **_: Any) -> None:
-            told.append((name, sender, task_result.id, str(task_result.status)))
-
-        receivers.append(receive)
-        signal.connect(receive)
-    yield told
-    for signal, receive in zip(signals.values(), receivers, strict=True):
-        signal.disconnect(receive)
 
 
 @pytest.fixture(autouse=True)
@@ -154,6 +118,11 @@ def test_arguments_that_json_cannot_hold_are_refused_at_once() -> None:
     with pytest.raises(TypeError, match="Unsupported type"):
         declared.add.enqueue(datetime.now(UTC), 1)
     assert queue.counts() == []
+
+
+def test_the_other_lane_may_be_asked_for(ended: Callable[[Any], Any]) -> None:
+    assert ended(declared.add_async.using(worker="thread").enqueue(1, 2)).return_value == 3
+    assert ended(declared.add.using(worker="async").enqueue(1, 2)).return_value == 3
 
 
 def test_the_context_knows_id_and_attempt(ended: Callable[[Any], Any]) -> None:
@@ -252,6 +221,29 @@ def test_a_row_that_leads_to_no_task_is_refused() -> None:
         task_backends["default"].get_result(handle)
 
 
+def test_a_task_whose_module_is_gone_is_given_back(tmp_path: Any) -> None:
+    # Django's own worker fails it. Here another worker, of a newer release, may know it.
+    (tmp_path / "soon_gone.py").write_text(
+        "from omniq.contrib.django.framework import task\n@task\ndef passing(): pass\n"
+    )
+    sys.path.insert(0, str(tmp_path))
+    try:
+        result = import_module("soon_gone").passing.enqueue()
+    finally:
+        sys.path.remove(str(tmp_path))
+        del sys.modules["soon_gone"]
+        FUNCTIONS._known.pop("soon_gone:passing")
+    (tmp_path / "soon_gone.py").unlink()
+    blocking().start_worker()
+    while not (events := queue.events(EventFilter(types=(EventType.UNKNOWN_FUNCTION,))).events):
+        pass
+    assert events[0].task == result.id and "cannot be imported here" in events[0].data["reason"]
+    row = queue.info(result.id).row
+    assert (row.status, row.attempt) == (Status.SCHEDULED, 0)
+    with pytest.raises(ImportError):
+        task_backends["default"].get_result(result.id)
+
+
 def test_a_task_no_worker_would_find_is_refused() -> None:
     with pytest.raises(InvalidTask, match="a plain function stands there"):
         declared.renamed.enqueue()
@@ -272,6 +264,12 @@ def test_what_django_refuses_is_refused() -> None:
         declared.add.enqueue(1, 2)
 
 
+def test_a_queue_no_worker_serves_is_refused(omniq: Any) -> None:
+    omniq(STORAGE_TYPE="memory", QUEUES=["default", "emails"])
+    with pytest.raises(InvalidTask, match=r"'email' is not one of .*did you mean 'emails'"):
+        declared.add.using(queue_name="email").enqueue(1, 2)
+
+
 def test_names_omniq_cannot_keep_are_refused() -> None:
     with pytest.raises(InvalidTask, match="queue name 'a b' is not allowed"):
         declared.add.using(queue_name="a b")
@@ -282,6 +280,12 @@ def test_what_the_backend_can_do() -> None:
     assert isinstance(backend, OmniQBackend)
     assert backend.supports_defer and backend.supports_async_task
     assert backend.supports_get_result and backend.supports_priority
+
+
+def test_checks_miss_the_app() -> None:
+    with modify_settings(INSTALLED_APPS={"remove": ["omniq.contrib.django"]}):
+        (found,) = task_backends["default"].check()
+    assert found.id == "omniq.E050" and "INSTALLED_APPS" in found.hint
 
 
 def test_checks_name_a_wrong_option() -> None:
@@ -317,175 +321,3 @@ def test_options_overlay_the_settings(tmp_path: Any) -> None:
             queue.info(far.id)
         far.refresh()
         late.refresh()
-
-
-# -- signals and logs --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("wanted", [declared.add, declared.add_async])
-def test_signals_of_a_success(
-    wanted: Any, ended: Callable[[Any], Any], heard: list[Any], caplog: Any
-) -> None:
-    with caplog.at_level(logging.DEBUG, logger=LOGGER):
-        result = ended(wanted.enqueue(1, 2))
-    backend = type(task_backends["default"])
-    assert [(name, sender, status) for name, sender, id, status in heard if id == result.id] == [
-        ("enqueued", backend, "READY"),
-        ("started", backend, "RUNNING"),
-        ("finished", backend, "SUCCESSFUL"),
-    ]
-    logged = [r.getMessage() for r in caplog.records if r.name == LOGGER]
-    assert "enqueued" in logged[0]
-    assert "state=RUNNING" in logged[1] and "state=SUCCESSFUL" in logged[2]
-
-
-@pytest.mark.parametrize("name", ["third_time", "third_time_async"])
-def test_finished_is_told_once_and_retries_are_logged(
-    name: str, ended: Callable[[Any], Any], heard: list[Any], caplog: Any
-) -> None:
-    wanted = getattr(declared, name).using(retries=1)
-    with caplog.at_level(logging.INFO, logger=LOGGER):
-        result = ended(wanted.enqueue(1))
-    assert [kind for kind, _, id, _ in heard if id == result.id] == [
-        *("enqueued", "started", "started", "finished")
-    ]
-    assert heard[-1][3] == "FAILED"
-    records = [r for r in caplog.records if r.name == LOGGER]
-    (retried,) = [r for r in records if r.levelno == logging.WARNING]
-    (failed,) = [r for r in records if r.levelno == logging.ERROR]
-    assert "attempt=1" in retried.getMessage() and retried.exc_info
-    assert "state=FAILED" in failed.getMessage()
-    assert failed.exc_info and isinstance(failed.exc_info[1], LookupError)
-
-
-@pytest.mark.parametrize("wanted", [declared.sleeps, declared.sleeps_in_a_thread])
-def test_a_timeout_is_told_too(
-    wanted: Any, ended: Callable[[Any], Any], heard: list[Any], caplog: Any
-) -> None:
-    with caplog.at_level(logging.INFO, logger=LOGGER):
-        result = ended(wanted.enqueue(0.4))
-        blocking().stop_worker()
-    assert [(name, status) for name, _, id, status in heard if id == result.id] == [
-        ("enqueued", "READY"),
-        ("started", "RUNNING"),
-        ("finished", "FAILED"),
-    ]
-    (failed,) = [r for r in caplog.records if r.name == LOGGER and r.levelno == logging.ERROR]
-    assert failed.exc_info and "longer than its timeout" in str(failed.exc_info[1])
-
-
-def test_a_task_that_expires_is_told_of(ended: Callable[[Any], Any], heard: list[Any]) -> None:
-    result = ended(declared.add.using(ttl=0, delay=3600).enqueue(1, 2))
-    blocking().stop_worker()
-    assert [(name, status) for name, _, id, status in heard if id == result.id] == [
-        ("enqueued", "READY"),
-        ("finished", "FAILED"),
-    ]
-
-
-def test_a_receiver_that_raises_does_the_task_no_harm(ended: Callable[[Any], Any]) -> None:
-    def receive(**_: Any) -> None:
-        raise RuntimeError("a receiver's own trouble")
-
-    for signal in (task_started, task_finished):
-        signal.connect(receive)
-    try:
-        assert ended(declared.add.enqueue(1, 2)).return_value == 3
-        assert ended(declared.add_async.enqueue(1, 2)).return_value == 3
-    finally:
-        for signal in (task_started, task_finished):
-            signal.disconnect(receive)
-
-
-# -- transactions ------------------------------------------------------------------------
-
-
-def test_enqueue_on_commit_waits_and_its_id_is_known(real_db: None, heard: list[Any]) -> None:
-    with transaction.atomic():
-        result = declared.add.enqueue_on_commit(1, 2)  # type: ignore[attr-defined]
-        assert queue.counts() == [] and heard == []
-        with pytest.raises(TaskResultDoesNotExist):
-            result.refresh()
-    result.refresh()
-    assert [name for name, *_ in heard] == ["enqueued"]
-
-
-def test_a_rollback_leaves_nothing(real_db: None, heard: list[Any], omniq: Any) -> None:
-    omniq(STORAGE_TYPE="memory", ENQUEUE_ON_COMMIT=True)
-    with pytest.raises(ZeroDivisionError), transaction.atomic():
-        declared.add.enqueue(1, 2)
-        1 / 0  # noqa: B018
-    assert queue.counts() == [] and heard == []
-
-
-@pytest.mark.asyncio
-async def test_on_commit_in_async_code(heard: list[Any]) -> None:
-    result = await declared.add.aenqueue_on_commit(1, 2)  # type: ignore[attr-defined]
-    await result.arefresh()
-    assert [name for name, *_ in heard] == ["enqueued"], "there is no transaction to wait for"
-
-
-# -- OmniQ's options ---------------------------------------------------------------------
-
-
-def test_the_decorator_takes_omniqs_options() -> None:
-    assert isinstance(declared.everything, OmniQTask)
-    info = queue.info(declared.everything.enqueue().id)
-    assert info.retry is not None
-    assert (info.retry.retries, info.retry.delay) == (5, 0.5)
-    assert (info.retry.only, info.retry.never) == (("LookupError",), ("KeyError",))
-    assert info.timeout == 30
-    assert info.row.expires_at == info.row.created_at + 60_000
-    assert info.row.tags == ("a", "b") and info.row.lane == "async"
-    assert info.row.unique is not None and info.row.unique.key == "only-one"
-    assert info.metadata["tenant"] == "x"
-
-
-def test_using_takes_them_too_and_keeps_the_others() -> None:
-    wanted = declared.everything.using(retries=1, unique=None, timeout=None, priority=3)
-    info = queue.info(wanted.enqueue().id)
-    assert info.retry is not None
-    assert (info.retry.retries, info.retry.delay, info.timeout) == (1, 0.5, None)
-    assert info.row.unique is None and info.row.priority == 3
-    assert declared.everything.retries == 5  # type: ignore[attr-defined]
-
-
-def test_run_after_may_be_a_length_of_time() -> None:
-    before = timezone.now().timestamp() * 1000
-    wanted = declared.add.using(run_after=timedelta(hours=1))  # type: ignore[arg-type]
-    row = queue.info(wanted.enqueue(1, 2).id).row
-    assert 3_600_000 <= row.run_at - before < 3_660_000
-    fixed = wanted.using(run_after=timezone.now())
-    assert fixed.run_after is not None and fixed.delay is None  # type: ignore[attr-defined]
-
-
-def test_an_option_nobody_knows() -> None:
-    with pytest.raises(TypeError, match="no option 'retrys'; did you mean 'retries'"):
-        task(retrys=3)(declared.no_task)
-    with pytest.raises(TypeError, match="no option 'time_out'; did you mean 'timeout'"):
-        declared.add.using(time_out=3)  # type: ignore[call-arg]
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"retries": -1}, "retries=-1"),
-        ({"timeout": 0}, "a task needs some time"),
-        ({"worker": "thred"}, "did you mean 'thread'"),
-        ({"tags": "a"}, "give a list of tags"),
-        ({"ttl": "soon"}, "ttl='soon'"),
-        ({"retry_on": 3}, "retry_on"),
-        ({"unique": ""}, "is no key"),
-        ({"metadata": {"x": object()}}, "a dict of plain values"),
-    ],
-)
-def test_an_option_that_makes_no_sense(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(InvalidTask, match=said):
-        declared.add.using(**options)
-
-
-def test_tasks_and_results_can_be_pickled() -> None:
-    for wanted in (declared.add, declared.add.using(priority=3, retries=7)):
-        assert pickle.loads(pickle.dumps(wanted)) == wanted
-    result = declared.add.enqueue(1, 2)
-    assert pickle.loads(pickle.dumps(result)) == result

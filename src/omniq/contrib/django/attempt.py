@@ -157,7 +157,10 @@ class Attempt:
     async def atell(self, signal: Signal) -> None:
         """The same from a coroutine."""
         # Not by `asend`: its receivers would not see the error that is being handled here.
-        await sync_to_async(self.tell, thread_sensitive=True)(signal)
+        try:
+            await sync_to_async(self.tell, thread_sensitive=True)(signal)
+        except RuntimeError:  # a Python that is ending starts no threads, and the task has run
+            self.tell(signal)
 
     def _end(self, status: TaskResultStatus) -> None:
         object.__setattr__(self.result, "status", status)

@@ -32,7 +32,7 @@ from omniq.contrib.django.framework import (
 from omniq.contrib.django.result import MARK, Reading, at, marked, opened, task_at
 from omniq.contrib.django.runtime import blocking, native, on_loop, refuse_async
 from omniq.contrib.django.task import AnyTask, OmniQTask, call_options, options_of
-from omniq.errors import OmniQError
+from omniq.errors import OmniQError, did_you_mean
 from omniq.ids import is_task_id, time_of
 from omniq.models.task import Task
 from omniq.queue.stores import that_count
@@ -113,6 +113,7 @@ class OmniQBackend(BaseTaskBackend):
     ) -> tuple[Task, TaskResult[Any]]:
         """What OmniQ is given, and what the caller gets; raises what is wrong with either."""
         self.validate_task(task)
+        _served(task)
         _findable(task)
         options = call_options(task)
         mine = marked(self.alias, task.run_after)
@@ -225,6 +226,14 @@ def _aware(run_after: datetime | None) -> datetime | None:
     if run_after is None or timezone.is_aware(run_after):
         return run_after
     return timezone.make_aware(run_after)
+
+
+def _served(task: AnyTask) -> None:
+    """Refuse a queue that no worker looks into, where settings say which they do."""
+    known = django_settings().queues
+    if known and task.queue_name not in known:
+        near = did_you_mean(task.queue_name, known)
+        raise InvalidTask(f'Queue {task.queue_name!r} is not one of OMNIQ["QUEUES"]{near}')
 
 
 def _findable(task: AnyTask) -> None:
