@@ -13,11 +13,13 @@ import logging
 import os
 import threading
 from concurrent.futures import Future
+from math import inf
 from time import monotonic
 
 from django.core.exceptions import ImproperlyConfigured
 
 from omniq._portal import portal
+from omniq._threads import gevent_patched
 from omniq.contrib.django.conf import django_settings, overlaid, under_test
 from omniq.contrib.django.homes import homes
 from omniq.contrib.django.runtime import blocking, native
@@ -26,6 +28,11 @@ from omniq.sync import OmniQ
 
 AGAIN = 30.0
 """Seconds after which a request tries once more what failed before."""
+UNDER_GEVENT = (
+    "EMBEDDED_WORKER has no effect in this process: gevent has turned its threads into greenlets, "
+    "so tasks would run on the event loop itself, where Django refuses its database. "
+    "Run `manage.py omniq_worker` beside the server."
+)
 
 _log = logging.getLogger("omniq.django")
 
@@ -49,7 +56,12 @@ def on_request(*, sender: object, **_: object) -> None:
         return
     _now.next_try = monotonic() + AGAIN
     try:
-        if django_settings().embedded_worker and _serves(sender) and blocking() not in _now.queues:
+        if not django_settings().embedded_worker or not _serves(sender):
+            return
+        if gevent_patched():
+            _now.next_try = inf
+            _log.error(UNDER_GEVENT)
+        elif blocking() not in _now.queues:
             portal.submit(start).add_done_callback(_tell)
     except (ImproperlyConfigured, OmniQError) as error:
         _log.error("the embedded worker cannot start: %s", error)
