@@ -16,7 +16,7 @@ from django.db import connection, connections, transaction
 from django.db.utils import ProgrammingError
 from django.utils import timezone, translation
 
-from omniq import TaskFailed
+from omniq import Snooze, TaskFailed
 from omniq.contrib.django import hygiene, queue
 from omniq.contrib.django.runtime import blocking
 from omniq.queue.engine import Loaded
@@ -238,6 +238,31 @@ def test_a_cancelled_one_leaves_no_connection_either(one_thread: None, kept_open
     with pytest.raises(Exception, match="cancelled"):
         handle.result(30)
     assert seen[0].connection is None
+
+
+# -- at the end of the process ---------------------------------------------------------------
+
+
+def refused() -> None:
+    raise LookupError("no row") from RuntimeError(
+        "cannot schedule new futures after interpreter shutdown"
+    )
+
+
+async def arefused() -> None:
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+
+
+async def acall(function: Any) -> Any:
+    return await hygiene.clean(Loaded(function, (), {}, True)).func()
+
+
+def test_what_python_refuses_at_its_end_is_for_the_next_process() -> None:
+    with pytest.raises(Snooze) as sync_task:
+        hygiene.clean(Loaded(refused, (), {}, False)).func()
+    with pytest.raises(Snooze) as async_task:
+        asyncio.run(acall(arefused))
+    assert sync_task.value.delay == async_task.value.delay == 0
 
 
 # -- inside a caller's transaction ---------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db import connections
 
-from omniq import StorageClosed
+from omniq import AsyncOmniQ, StorageClosed
 from omniq._portal import portal
 from omniq.contrib.django import aqueue, queue, runtime
 from omniq.contrib.django.runtime import aclose, blocking, native, on_loop, reset
@@ -188,16 +188,15 @@ def test_a_fork_in_the_middle_of_its_making(on_disk: Path) -> None:
     child.join(30)
 
 
-def test_the_end_of_the_process_loses_nothing(tmp_path: Path) -> None:
-    project = Project(tmp_path)
-    project.python("""
+@pytest.mark.asyncio
+async def test_the_end_of_the_process_loses_nothing(tmp_path: Path) -> None:
+    Project(tmp_path).python("""
+        from omniq import Task
         from omniq.contrib.django import queue
-        queue.enqueue_many([omniq.Task(func="notes.tasks:add", args=(n, n)) for n in range(100)])
-        """.replace("import queue", "import queue\n        import omniq", 1))
-    assert "100" in project.python("""
-        from omniq.contrib.django import queue
-        print(queue.counts()[0].count)
+        queue.enqueue_many([Task(func="notes.tasks:add", args=(n, n)) for n in range(100)])
         """)
+    async with AsyncOmniQ(base_dir=tmp_path / ".omniq", embedded=False) as found:
+        assert [each.count for each in await found.counts()] == [100]
 
 
 def test_after_the_loop_thread_was_closed_there_is_a_new_one(on_disk: Path) -> None:
