@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from htpy import Element, Node, dd, details, div, dl, dt, fragment, h2, p, section
+from htpy import Element, Node, Renderable, dd, details, div, dl, dt, fragment, h2, p, section
 from htpy import summary as summary_
 from htpy import table, tbody, td, th, thead, tr
+from markupsafe import Markup
 
 from .charts import category_chart, month_chart, month_name
 from .mailing import money
@@ -43,7 +44,7 @@ def _months(summary: Summary) -> Element:
     ]
     return section(".card", aria_labelledby="months")[
         h2("#months")["Month by month"],
-        div(".scroll")[month_chart(summary.months, summary.currency)],
+        _scrolling("Chart of the months", month_chart(summary.months, summary.currency)),
         details[summary_["As a table"], _table(["Month", "Lines", "In", "Out", "Balance"], rows)],
     ]
 
@@ -52,7 +53,7 @@ def _categories(summary: Summary) -> Element:
     rows = [(c.name, f"{c.lines:,}", money(c.cents, summary.currency)) for c in summary.categories]
     return section(".card", aria_labelledby="categories")[
         h2("#categories")["By category"],
-        div(".scroll")[category_chart(summary.categories, summary.currency)],
+        _scrolling("Chart of the categories", category_chart(summary.categories, summary.currency)),
         details[summary_["As a table"], _table(["Category", "Lines", "Sum"], rows)],
     ]
 
@@ -93,7 +94,8 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int 
     def kind(column: int) -> str | None:
         return "number" if column >= numbers else None
 
-    return div(".scroll", tabindex="0", role="region", aria_label=" and ".join(names[:2]))[
+    return _scrolling(
+        " and ".join(names[:2]),
         table[
             thead[tr[[th(scope="col", class_=kind(i))[name] for i, name in enumerate(names)]]],
             tbody[
@@ -107,5 +109,10 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int 
                     for row in rows
                 ]
             ],
-        ]
-    ]
+        ],
+    )
+
+
+def _scrolling(name: str, wide: Renderable | Markup) -> Element:
+    """What is too wide for a narrow screen scrolls by itself, with the keyboard as well."""
+    return div(".scroll", tabindex="0", role="region", aria_label=name)[wide]
