@@ -134,10 +134,11 @@ def task_at(name: str, *, trusted: bool) -> AnyTask | None:
     elsewhere was not written by a task.
     """
     home, _, qualname = name.rpartition(":")
-    module = "__main__" if home == main_home() else home
-    found = lookup(module, qualname)
-    if found is None and trusted:
-        found = find(import_module(module), qualname)
+    found = lookup(home, qualname)
+    if found is None and home == main_home():
+        found = lookup("__main__", qualname)
+    elif found is None and trusted:
+        found = find(import_module(home), qualname)
     if isinstance(found, Task):
         return found
     if callable(found):
