@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from omniq.config.options import OPTIONS
-from omniq.contrib.django import compat
+from omniq.contrib.django import compat, conf
 from omniq.contrib.django.conf import OPTION_OF, OWN, django_settings
 from omniq.contrib.django.runtime import blocking
 from tests.contrib.django.conftest import Omniq
@@ -51,13 +51,21 @@ def test_own_variables_are_no_mystery(
     assert "unknown" not in caplog.text
 
 
-def test_without_settings_tasks_are_beside_the_project(omniq: Omniq) -> None:
+def test_without_settings_tasks_are_beside_the_project(
+    omniq: Omniq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conf, "under_test", lambda: False)
     omniq()
     assert blocking().config.base_dir == Path(settings.BASE_DIR) / ".omniq"
     with override_settings(BASE_DIR=None):
         assert blocking().config.base_dir == Path(".omniq")
     with override_settings(BASE_DIR="/srv/shop"):
         assert blocking().config.base_dir == Path("/srv/shop/.omniq")
+
+
+def test_under_test_they_are_not(_test_environment: None, omniq: Omniq) -> None:
+    omniq()
+    assert not blocking().config.base_dir.is_relative_to(settings.BASE_DIR)
 
 
 def test_a_wrong_key_or_value_is_named(omniq: Omniq) -> None:
