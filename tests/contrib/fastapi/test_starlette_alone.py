@@ -53,15 +53,11 @@ async def test_everything_works_where_fastapi_cannot_be_imported(here: Path) -> 
     done = run(["program.py"], cwd=here)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["42", '{"status":"ok"}']
-
-
-async def test_a_worker_works_where_fastapi_cannot_be_imported(here: Path) -> None:
-    (here / "app.py").write_text(
-        BLOCKED.replace("LITESTAR", "0") + PROGRAM.partition("async def main")[0]
-    )
+    app = PROGRAM.partition("async def main")[0]
+    (here / "app.py").write_text(BLOCKED.replace("LITESTAR", "0") + app)
     done = run(["-m", "omniq.cli", "status", "app:app", "--json"], cwd=here, paths=[here])
     assert done.returncode == 0, done.stderr
-    assert '"place": "SQLite' in done.stdout
+    assert '"succeeded": 1' in done.stdout
 
 
 @pytest.mark.parametrize("room", ["starlette", "fastapi"])
