@@ -91,13 +91,11 @@ def test_an_app_is_found_with_the_queues_it_will_start(here: Path, framework: st
     )
 
 
-@pytest.mark.parametrize("framework", ["fastapi:FastAPI", "litestar:Litestar"])
-def test_an_app_without_the_adapter_has_no_queue(here: Path, framework: str) -> None:
-    module, _, name = framework.partition(":")
-    (here / "cli_web.py").write_text(f"from {module} import {name}\napp = {name}()\n")
+def test_an_app_without_the_adapter_has_no_queue(here: Path) -> None:
+    (here / "cli_web.py").write_text("from fastapi import FastAPI\napp = FastAPI()\n")
     done = run(["-m", "omniq.cli", "status", "cli_web:app"], cwd=here, paths=[here])
     assert done.returncode == 1
-    assert f"this {name} app has no queue: expected a" in done.stderr
+    assert "this FastAPI app has no queue: expected a FastAPI or Starlette app" in done.stderr
 
 
 @pytest.mark.parametrize(
