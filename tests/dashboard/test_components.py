@@ -13,7 +13,7 @@ from omniq.dashboard.components.timeline import spans, told
 from omniq.dashboard.components.value import MASK, block, masked, sounds_secret
 from omniq.dashboard.pages.about import readable
 from omniq.dashboard.pages.overview import lately
-from omniq.models import EventType, OmniQConfig, Status, TaskEvent, TaskRow
+from omniq.models import AttemptError, EventType, OmniQConfig, Status, TaskEvent, TaskRow
 
 
 @pytest.mark.parametrize(
@@ -134,6 +134,64 @@ def test_a_life_with_a_retry() -> None:
     ]  # fmt: skip
     assert [e.type.value for e in told(done, events)] == [
         "enqueued", "error", "retry", "executing", "complete",
+    ]  # fmt: skip
+
+
+def a_failure(started_at: int, at: int) -> AttemptError:
+    return AttemptError(
+        type="ValueError", message="no", attempt=1, at=at, started_at=started_at, worker="w"
+    )
+
+
+def test_a_replay_is_a_run_of_its_own() -> None:
+    """Both runs are drawn, each with its start, though both are a first attempt."""
+    events = [
+        event(EventType.ERROR, 1300, attempt=1),
+        event(EventType.DEAD, 1300, 2),
+        event(EventType.ACTION, 5000, 3, action="retry", actor="ada"),
+        event(EventType.ERROR, 5400, 4, attempt=1),
+        event(EventType.DEAD, 5400, 5),
+    ]
+    errors = [a_failure(1100, 1300), a_failure(5100, 5400)]
+    twice = row(
+        status=Status.FAILED, run_at=5000, started_at=5100, finished_at=5400, attempt=1, epoch=2
+    )
+    assert [(s.look, s.label, s.start, s.end) for s in spans(twice, events, 9000, errors)] == [
+        ("wait", "waited", 1000, 1100),
+        ("bad", "attempt 1", 1100, 1300),
+        ("planned", "at rest", 1300, 5000),
+        ("wait", "waited", 5000, 5100),
+        ("bad", "replay 1, attempt 1", 5100, 5400),
+    ]
+    assert [e.type.value for e in told(twice, events, errors)] == [
+        "enqueued", "executing", "error", "dead", "action", "executing", "error", "dead",
+    ]  # fmt: skip
+
+
+def test_a_replay_of_what_was_cancelled_before_it_ran() -> None:
+    events = [
+        event(EventType.CANCELLED, 1500, 1),
+        event(EventType.ACTION, 1500, 2, action="cancel", actor="ada"),
+        event(EventType.ACTION, 3000, 3, action="retry", actor="ada"),
+    ]
+    again = row(run_at=3000, started_at=3100, finished_at=3900, attempt=1)
+    assert [(s.look, s.label, s.end) for s in spans(again, events, 9000)] == [
+        ("wait", "waited", 1500),
+        ("planned", "at rest", 3000),
+        ("wait", "waited", 3100),
+        ("ok", "replay 1, attempt 1", 3900),
+    ]
+
+
+def test_attempts_are_told_where_no_events_are_kept() -> None:
+    errors = [a_failure(1100, 1300)]
+    bad = row(status=Status.FAILED, started_at=1100, finished_at=1300, attempt=1)
+    assert [(s.look, s.start, s.end) for s in spans(bad, [], 9000, errors)] == [
+        ("wait", 1000, 1100),
+        ("bad", 1100, 1300),
+    ]
+    assert [e.type.value for e in told(bad, [], errors)] == [
+        "enqueued", "executing", "error", "dead",
     ]  # fmt: skip
 
 

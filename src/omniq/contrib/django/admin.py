@@ -192,7 +192,7 @@ class TaskAdmin(_OverTheQueue, TaskActions):
     @admin.display(description=gettext_lazy("what happened"))
     def timeline(self, task: Task) -> str:
         found = queue.events(EventFilter(task=task.id), limit=EVENTS)
-        return present.timeline(task.row, found.events)
+        return present.timeline(task.info, found.events)
 
     @admin.display(description=gettext_lazy("created"))
     def created_exactly(self, task: Task) -> str:

@@ -151,7 +151,7 @@ def _error(error: AttemptError, newest: bool) -> SafeString:
     )
 
 
-def timeline(row: TaskRow, events: list[TaskEvent]) -> SafeString:
+def timeline(info: TaskInfo, events: list[TaskEvent]) -> SafeString:
     """What happened to a task, in order."""
     from omniq.dashboard.components.timeline import detail, sentence, told
 
@@ -160,7 +160,7 @@ def timeline(row: TaskRow, events: list[TaskEvent]) -> SafeString:
         '<li><span class="omniq-when">{}</span> <span>{}</span> <span class="quiet">{}</span></li>',
         (
             (exactly(event.at), sentence(event), " · ".join(filter(None, _more(event, detail))))
-            for event in told(row, events)
+            for event in told(info.row, events, info.errors)
         ),
     )
     return format_html('<ol class="omniq-timeline">{}</ol>', lines)

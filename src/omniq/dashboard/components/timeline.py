@@ -12,6 +12,7 @@ from msgspec import Struct
 from omniq.dashboard.components.format import clock, duration, iso, now_ms
 from omniq.dashboard.components.icons import icon
 from omniq.models.event import TaskEvent
+from omniq.models.result import AttemptError
 from omniq.models.row import Ms, TaskRow
 from omniq.models.status import EventType, Status
 
@@ -25,6 +26,7 @@ _ENDS = {
     EventType.UNKNOWN_FUNCTION: "bad",
     EventType.RETRY: "bad",
 }
+_FINAL = frozenset((EventType.COMPLETE, EventType.DEAD, EventType.CANCELLED, EventType.EXPIRED))
 _DRAWINGS = {
     EventType.ENQUEUED: "ready",
     EventType.SCHEDULED: "scheduled",
@@ -80,17 +82,21 @@ _END_OF = {
 }
 
 
-def told(row: TaskRow, events: Sequence[TaskEvent]) -> list[TaskEvent]:
+def told(
+    row: TaskRow, events: Sequence[TaskEvent], errors: Sequence[AttemptError] = ()
+) -> list[TaskEvent]:
     """What happened to a task, in order.
 
     The ordinary course (enqueued, started, ended) is seldom kept as events: what is missing
-    of it is told from the row's stamps.
+    of it is told from the row's stamps, and from the attempts it remembers.
     """
     kinds = {event.type for event in events}
     found = list(events)
 
-    def add(type: EventType, at: Ms | None, epoch: int, worker: str | None = None) -> None:
-        if at is not None and type not in kinds:
+    def add(
+        type: EventType, at: Ms | None, epoch: int, worker: str | None = None, **data: Any
+    ) -> None:
+        if at and type not in kinds:
             found.append(
                 TaskEvent(
                     task=row.id,
@@ -100,22 +106,33 @@ def told(row: TaskRow, events: Sequence[TaskEvent]) -> list[TaskEvent]:
                     queue=row.queue,
                     name=row.name,
                     worker=worker or "",
+                    data=data,
                 )
             )
 
     if EventType.SCHEDULED not in kinds:
         add(EventType.ENQUEUED, row.created_at, 0)
-    add(EventType.EXECUTING, row.started_at, row.epoch, row.owner)
+    for error in errors:
+        add(EventType.EXECUTING, error.started_at, 0, error.worker, attempt=error.attempt)
+        said = {"attempt": error.attempt, "error": error.type, "message": error.message}
+        add(EventType.ERROR, error.at, 0, error.worker, **said)
+    if row.started_at not in {error.started_at for error in errors}:
+        add(EventType.EXECUTING, row.started_at, row.epoch, row.owner)
     if row.status in _END_OF:
         add(_END_OF[row.status], row.finished_at, row.epoch, row.owner)
     return sorted(found, key=lambda one: (one.at, one.epoch, _RANK.get(one.type, 2), one.n))
 
 
-def spans(row: TaskRow, events: Sequence[TaskEvent], now: Ms) -> list[Span]:
-    """The stretches between creation and end, from events where they are kept."""
+def spans(
+    row: TaskRow, events: Sequence[TaskEvent], now: Ms, errors: Sequence[AttemptError] = ()
+) -> list[Span]:
+    """The stretches between creation and end, from events where they are kept.
+
+    A task that was replayed counts its attempts anew: each run through has its number.
+    """
     found: list[Span] = []
-    at, running, attempt = row.created_at, False, 0
-    once = not any(event.type is EventType.RETRY for event in events)
+    at, running, attempt, replay, over = row.created_at, False, 0, 0, 0
+    once = not any(event.type is EventType.RETRY or _again(event) for event in events)
     due = row.run_at if once else row.created_at
 
     def waited(until: Ms) -> None:
@@ -125,38 +142,57 @@ def spans(row: TaskRow, events: Sequence[TaskEvent], now: Ms) -> list[Span]:
         if until > split:
             found.append(Span("wait", "waited", split, until))
 
-    for event in told(row, events):
+    def label() -> str:
+        return f"replay {replay}, attempt {attempt}" if replay else f"attempt {attempt}"
+
+    for event in told(row, events, errors):
+        if _again(event) and over:
+            if over > at:
+                waited(over)
+            if event.at > over:
+                found.append(Span("planned", "at rest", over, event.at))
+            at = due = event.at
+            replay, attempt, over = replay + 1, 0, 0
+        if event.type in _FINAL:
+            over = event.at
         if event.type is EventType.EXECUTING:
             waited(event.at)
             at, running, attempt = event.at, True, event.data.get("attempt") or attempt + 1
             if event.at == row.started_at:
                 attempt = row.attempt
         elif event.type in _ENDS and running:
-            found.append(Span(_ENDS[event.type], f"attempt {attempt}", at, event.at))
+            found.append(Span(_ENDS[event.type], label(), at, event.at))
             at, running, due = event.at, False, event.at
         elif event.type is EventType.ERROR:  # when this attempt began is not kept
             attempt = event.data.get("attempt") or attempt + 1
             begin = min(max(at, due), event.at)
             if begin > at:
                 found.append(Span("planned", "delay", at, begin))
-            found.append(Span("bad", f"attempt {attempt} with its wait", begin, event.at))
+            found.append(Span("bad", f"{label()} with its wait", begin, event.at))
             at = due = event.at
         if event.type is EventType.RETRY:
             due = event.data.get("run_at") or event.at
     if running and row.status is not Status.RUNNING and row.finished_at:
         look = {Status.SUCCEEDED: "ok", Status.FAILED: "bad"}.get(row.status, "off")
-        found.append(Span(look, f"attempt {attempt}", at, row.finished_at))
+        found.append(Span(look, label(), at, row.finished_at))
     elif running:
-        found.append(Span("run", f"attempt {attempt}", at, max(now, at)))
+        found.append(Span("run", label(), at, max(now, at)))
     elif not row.status.final:
         due = row.run_at
         waited(max(now, at, row.run_at if row.status is Status.SCHEDULED else 0))
     return found
 
 
-def strip(row: TaskRow, events: Sequence[TaskEvent]) -> Element | None:
+def _again(event: TaskEvent) -> bool:
+    """Whether somebody asked for another run."""
+    return event.type is EventType.ACTION and event.data.get("action") == "retry"
+
+
+def strip(
+    row: TaskRow, events: Sequence[TaskEvent], errors: Sequence[AttemptError] = ()
+) -> Element | None:
     """The stretches drawn to scale, the shortest still visible."""
-    stretches = spans(row, events, now_ms())
+    stretches = spans(row, events, now_ms(), errors)
     total = sum(one.end - one.start for one in stretches)
     if not stretches:
         return None

@@ -45,7 +45,7 @@ def page(task_id: str) -> Body:
             return [div("#task-head")[gone], *(div(id=one) for one in ("task-strip", "task-main"))]
         return [
             _head(visit, info),
-            div("#task-strip.card")[strip(info.row, found.events)],
+            div("#task-strip.card")[strip(info.row, found.events, info.errors)],
             div("#task-main.columns.wide-first")[
                 div[_outcome(info), _arguments(info), _errors(info), _metadata(info)],
                 div[_facts(visit, info), _life(visit, info, found.events)],
@@ -218,5 +218,5 @@ def _life(visit: Visit, info: TaskInfo, events: Sequence[TaskEvent]) -> Element:
     return card(
         "life",
         "Timeline",
-        event_list(told(info.row, events), lambda id: visit.url("tasks", worker=id)),
+        event_list(told(info.row, events, info.errors), lambda id: visit.url("tasks", worker=id)),
     )
