@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from litestar import Litestar
+from litestar.config.csrf import CSRFConfig
 from litestar.connection import ASGIConnection
 from litestar.exceptions import NotAuthorizedException
 from litestar.handlers import BaseRouteHandler
@@ -132,6 +133,22 @@ async def test_the_hosts_guards_decide_where_there_are_some(tmp_path: Path) -> N
     async with served(tmp_path, guards=[members_only]) as (_, client):
         assert (await client.get("/queues")).status_code == 401
         assert (await client.get("/queues", headers={"x-member": "yes"})).status_code == 200
+
+
+async def test_the_hosts_form_tokens_are_not_asked_of_programs(tmp_path: Path) -> None:
+    plugin = OmniQPlugin(
+        base_dir=tmp_path, storage_type="memory", dashboard_token="secret", api=True, announce=False
+    )
+    app = Litestar(plugins=[plugin], csrf_config=CSRFConfig(secret="a secret of the app"))
+    transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
+    with collecting(plugin.queue):
+        async with (
+            app.lifespan(),
+            httpx.AsyncClient(transport=transport, base_url="http://test", headers=TOKEN) as client,
+        ):
+            task = await plugin.queue.enqueue(double, (2,))
+            answer = await client.post(f"/omniq/api/tasks/{task}/cancel")
+            assert answer.json()["status"] == "cancelled"
 
 
 async def test_it_is_in_the_schema_if_that_is_wanted(tmp_path: Path) -> None:

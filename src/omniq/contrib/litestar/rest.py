@@ -142,6 +142,8 @@ def rest_router(
         dependencies={"omniq_queue": Provide(lambda: queue, sync_to_thread=False)},
         guards=[*guards, closed],
         include_in_schema=include_in_schema,
+        # A host's form token is nothing a program has; pages of other sites are refused here.
+        opt={"exclude_from_csrf": True},
         dto=None,
         return_dto=None,
     )
