@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Self
@@ -79,10 +80,11 @@ class Program:
     def heard(self, pattern: str, seconds: float) -> bool:
         """Whether it says that within so many seconds."""
         with self._news:
-            found = self._news.wait_for(
-                lambda: re.search(pattern, "".join(self._lines)) or self._ended, seconds
-            )
-        return found is not None and found is not True
+            self._news.wait_for(lambda: self._has(pattern) or self._ended, seconds)
+            return self._has(pattern)
+
+    def _has(self, pattern: str) -> bool:
+        return re.search(pattern, "".join(self._lines)) is not None
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -97,8 +99,8 @@ class Program:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
+        with suppress(ProcessLookupError):  # its children too, or they would hold its output open
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self._reader.join(PATIENCE)
         assert self.process.stdout is not None

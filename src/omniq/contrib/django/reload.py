@@ -1,9 +1,10 @@
 """A worker that starts anew when code changes, by Django's own autoreloader.
 
 As under `runserver` there are two processes. The parent starts the child again each time it
-leaves because of a change. In the child the main thread watches the files, and so the worker
-has another one; the main thread passes stop signals on to it. Before the child leaves, tasks
-that run may end, or are given back without losing an attempt.
+leaves because of a change, and if it does not come up again, waits for the next change. In the
+child the main thread watches the files, and so the worker has another one; the main thread
+passes stop signals on to it. Before the child leaves, tasks that run may end, or are given back
+without losing an attempt.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +29,9 @@ CHANGED = 3
 """The status with which Django's child asks to be started again."""
 PATIENCE = 3.0
 """Seconds that running tasks get before a reload: somebody sits there and waits."""
+
+EVERY = 1.0
+"""Seconds between two looks at the files."""
 
 Work = Callable[[StopSignals], int]
 
@@ -84,23 +90,34 @@ class _Child:
 def _parent() -> int:
     command = autoreload.get_child_arguments()
     environment = {**os.environ, autoreload.DJANGO_AUTORELOAD_ENV: "true"}
-    stopped = False
+    told: list[int] = []
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
-        nonlocal stopped
-        stopped = True
+        told.append(number)
         if child is not None and not _told_by_terminal(number):
             child.send_signal(number)
 
     child: subprocess.Popen[Any] | None = None
+    reloaded = False
     with _handling(on_signal):
         while True:
+            seen = _files()
             child = subprocess.Popen(command, env=environment, close_fds=False)
             status = child.wait()
+            if told or status not in (CHANGED, 1 if reloaded else CHANGED):
+                return 0 if status == CHANGED else status if status >= 0 else 128 - status
             if status != CHANGED:
-                return status if status >= 0 else 128 - status
-            if stopped:
-                return 0
+                sys.stderr.write("The worker did not come up; nothing runs until a file changes.\n")
+                while not told and _files() == seen:
+                    time.sleep(EVERY)
+                if told:
+                    return status
+            reloaded = True
+
+
+def _files() -> dict[Path, float]:
+    """The files of the program and when each was changed last."""
+    return dict(autoreload.StatReloader().snapshot_files())
 
 
 @contextmanager
