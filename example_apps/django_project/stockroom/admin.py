@@ -19,7 +19,7 @@ class MovementAdmin(admin.ModelAdmin):
     date_hierarchy = "at"
 
     def has_add_permission(self, request):
-        return False  # a movement is made by models.move, which keeps the shelf in step
+        return False  # a movement is made by stock.move, which keeps the shelf in step
 
     def has_change_permission(self, request, obj=None):
         return False

@@ -1,8 +1,6 @@
 """Products on shelves, what moved, and what was made of it overnight."""
 
-from django.core.exceptions import ValidationError
-from django.db import models, transaction
-from django.db.models import F
+from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
@@ -69,33 +67,3 @@ class Digest(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("digest", args=[self.day.isoformat()])
-
-
-class NotEnough(Exception):
-    """The shelf holds fewer pieces than somebody wants to take."""
-
-
-def move(product_id: int, quantity: int, note: str = "") -> Movement:
-    """Record a movement and, if the shelf is low for the first time, the task that says so.
-
-    All or nothing: the task is enqueued in the same transaction, so there is no warning about
-    a sale that was rolled back, and no sale without its warning.
-    """
-    from .tasks import warn
-
-    if not quantity:
-        raise ValidationError("A movement of nothing is no movement.")
-    with transaction.atomic():
-        changed = Product.objects.filter(pk=product_id, stock__gte=-quantity).update(
-            stock=F("stock") + quantity
-        )
-        product = Product.objects.get(pk=product_id)
-        if not changed:
-            raise NotEnough(f"{product.stock} of {product.name} are left, {-quantity} are wanted")
-        movement = Movement.objects.create(product=product, quantity=quantity, note=note)
-        if product.is_low and product.warned_at is None:
-            Product.objects.filter(pk=product_id).update(warned_at=timezone.now())
-            warn.enqueue(product_id)
-        elif not product.is_low and product.warned_at is not None:
-            Product.objects.filter(pk=product_id).update(warned_at=None)
-    return movement

@@ -2,7 +2,8 @@
 
 import random
 
-from .models import Movement, Product, move
+from .models import Movement, Product
+from .stock import move
 
 SHELVES = (
     ("TEA-01", "Green tea, 100 g", 24),

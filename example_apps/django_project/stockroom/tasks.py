@@ -1,4 +1,4 @@
-"""What happens in the background: sales of a busy day, warnings, and the nightly digest."""
+"""What happens in the background: the sales of a busy day, deliveries, the nightly digest."""
 
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
@@ -8,32 +8,14 @@ from django.core.mail import send_mail
 from django.db.models import Q, Sum
 from django.utils import timezone
 
-try:
-    from django.tasks import task
-except ImportError:  # Django 5.2: the backport
-    from django_tasks import task
-
 import omniq
 from omniq.contrib.django import queue
 from omniq.errors import DuplicateTask
 
-from .models import Digest, Movement, Product, move
+from .models import Digest, Movement, Product
+from .stock import move, task
 
 AT_NIGHT = time(2, 0, tzinfo=UTC)
-
-
-@task
-def warn(product_id: int) -> str:
-    """Tell the office that a shelf runs low."""
-    product = Product.objects.get(pk=product_id)
-    if not product.is_low:
-        return f"{product.name}: there is enough again"
-    text = (
-        f"{product.stock} of {product.name} ({product.sku}) are left; there should be "
-        f"{product.minimum}."
-    )
-    send_mail(f"Low: {product.name}", text, None, [settings.STOCKROOM_MAIL_TO])
-    return text
 
 
 @task(priority=10)

@@ -13,8 +13,9 @@ from django.views.decorators.http import require_GET, require_POST
 from omniq.contrib.django import queue
 from omniq.models.status import Status
 
-from .models import Digest, Movement, NotEnough, Product, move
+from .models import Digest, Movement, Product
 from .samples import purchases
+from .stock import NotEnough, move
 from .tasks import deliver, make_digest, ring_up
 
 
