@@ -47,12 +47,13 @@ def duration(ms: float | None) -> str:
     return duration(ms)
 
 
-def ran(row: TaskRow) -> str:
+def ran(row: TaskRow) -> SafeString:
     """How long it ran, or has been running."""
-    if row.started_at is None or not (row.status.final or row.status is Status.RUNNING):
-        return "–"
-    end = row.finished_at if row.status.final else _now()
-    return duration(max(0, end - row.started_at)) if end is not None else "–"
+    told = "–"
+    if row.started_at is not None and (row.status.final or row.status is Status.RUNNING):
+        end = row.finished_at if row.status.final else _now()
+        told = duration(max(0, (end or row.started_at) - row.started_at))
+    return format_html('<span class="omniq-whole">{}</span>', told)
 
 
 def waited(row: TaskRow) -> str:
