@@ -435,6 +435,8 @@ async def test_under_asgi_pages_are_live(omniq: Any) -> None:
     stream = await client.get("/omniq/queues?live=1", headers=said)
     assert stream.streaming
     assert stream.headers["content-encoding"] == "identity", "gzip would hold events back"
+    head = await client.head("/omniq/queues?live=1", headers=said)
+    assert (head.streaming, head.content) == (False, b"")
     assert stream.headers["cache-control"] == "no-store"
     pieces = aiter(stream)
     async with asyncio.timeout(20):

@@ -148,9 +148,8 @@ def pass_on(
     Called in a thread without an event loop. `begun` is called in the server's event loop when
     a stream begins.
     """
-    may_stream = isinstance(request, ASGIRequest) and request.method != "HEAD"
     exchange = Exchange(app, scope_of(request, rest) | said, _body(request))
-    if portal.run(exchange.begin, may_stream):
+    if portal.run(exchange.begin, can_stream(request)):
         response: HttpResponseBase = StreamingHttpResponse(_Pieces(exchange, begun))
         response.headers["Content-Encoding"] = "identity"  # gzip would hold events back
     else:
@@ -163,6 +162,11 @@ def pass_on(
         elif name not in _NOT_OURS:
             response.headers[name.title()] = value
     return keep_policy(response)
+
+
+def can_stream(request: HttpRequest) -> bool:
+    """Whether an answer may go on: under WSGI it would hold a thread, or the whole process."""
+    return isinstance(request, ASGIRequest) and request.method == "GET"
 
 
 def keep_policy(response: HttpResponseBase) -> HttpResponseBase:

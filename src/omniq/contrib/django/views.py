@@ -15,7 +15,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from omniq.contrib.django.access import login_url, visitor
-from omniq.contrib.django.bridge import keep_policy, mount_point, pass_on
+from omniq.contrib.django.bridge import can_stream, keep_policy, mount_point, pass_on
 from omniq.contrib.django.runtime import native
 from omniq.errors import OmniQError
 
@@ -54,7 +54,7 @@ def dashboard(request: HttpRequest, rest: str = "", **parents: Any) -> HttpRespo
     from omniq.dashboard.mount import FIELDS, PREFIX, PRINCIPAL, SHORT
 
     fields = (("csrfmiddlewaretoken", get_token(request)),) if who else ()
-    said = {PREFIX: prefix, PRINCIPAL: who, FIELDS: fields, SHORT: not hasattr(request, "scope")}
+    said = {PREFIX: prefix, PRINCIPAL: who, FIELDS: fields, SHORT: not can_stream(request)}
     return pass_on(request, app, rest, begun=lambda: chain_signals(app.desk.hub), **said)
 
 
