@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Security, params
 from fastapi.security import HTTPBasic, HTTPBearer
 
+from omniq.contrib.answers import QueueOut, StatusName, TaskDetail, TaskOut, TaskPage, WorkerOut
 from omniq.contrib.fastapi.depends import queue_dependency
-from omniq.contrib.fastapi.models import (
-    Problem,
-    QueueOut,
-    StatusName,
-    TaskDetail,
-    TaskOut,
-    TaskPage,
-    WorkerOut,
-)
+from omniq.contrib.rest import Caller, Rest
 from omniq.contrib.starlette.mounting import Dashboard
 from omniq.core import AsyncOmniQ
-from omniq.errors import StorageError, TaskNotFound
-from omniq.models.filters import TaskFilter
-from omniq.models.status import Status
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a request was refused."""
+
+    detail: str
+
 
 MISSING: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No such task."}}
 NOT_NOW: dict[int | str, dict[str, Any]] = {
     409: {"model": Problem, "description": "Not as the task stands."}
 }
-
-
-class Caller(NamedTuple):
-    """Who asks. `may` says whether they may take an action."""
-
-    name: str
-    may: Callable[[str], bool]
+REST = Rest(HTTPException)
 
 
 def closed_by(dashboard: Dashboard, read_only: Callable[[], bool]) -> Callable[..., Any]:
@@ -49,11 +42,8 @@ def closed_by(dashboard: Dashboard, read_only: Callable[[], bool]) -> Callable[.
     async def admitted(request: Request) -> Caller:
         found = await dashboard.admit(request)
         if isinstance(found, int):
-            detail = "sign in first" if found == 401 else "not for you"
-            headers = {"WWW-Authenticate": asks} if asks and found == 401 else None
-            raise HTTPException(found, detail, headers)
-        blocked = found.read_only or read_only()
-        return Caller(found.name, lambda action: not blocked and action not in found.forbidden)
+            raise REST.closed(found, asks)
+        return Caller(found.name, found.read_only or read_only(), found.forbidden)
 
     if scheme is None:
         return admitted
@@ -69,7 +59,7 @@ def opened(read_only: Callable[[], bool]) -> Callable[..., Any]:
     """In place of the dashboard's auth where the app has dependencies of its own."""
 
     async def admitted() -> Caller:
-        return Caller("api", lambda action: not read_only())
+        return Caller("api", read_only())
 
     return admitted
 
@@ -92,12 +82,12 @@ def rest_router(
     @router.get("/queues")
     async def list_queues(queue: AsyncOmniQ = started) -> list[QueueOut]:
         """How many tasks stand where."""
-        return QueueOut.all_of(await _answer(queue.counts()))
+        return await REST.queues(queue)
 
     @router.get("/workers")
     async def list_workers(queue: AsyncOmniQ = started) -> list[WorkerOut]:
         """The processes that work on tasks."""
-        return [WorkerOut.of(card) for card in await _answer(queue.workers())]
+        return await REST.workers(queue)
 
     @router.get("/tasks")
     async def list_tasks(
@@ -110,63 +100,36 @@ def rest_router(
         queue: AsyncOmniQ = started,
     ) -> TaskPage:
         """Tasks, the newest first."""
-        wanted = TaskFilter(
-            queues=tuple(queue_name),
-            statuses=tuple(Status[each.name] for each in status),
-            names=tuple(name),
+        return await REST.tasks(
+            queue,
+            statuses=status,
+            queues=queue_name,
+            names=name,
             tag=tag,
+            limit=limit,
+            cursor=cursor,
         )
-        page = await _answer(queue.find(wanted, limit=limit, cursor=cursor))
-        return TaskPage(tasks=[TaskOut.of(row) for row in page.tasks], cursor=page.cursor)
 
     @router.get("/tasks/{task_id}", responses=MISSING)
     async def get_task(task_id: str, queue: AsyncOmniQ = started) -> TaskDetail:
         """One task with its arguments, result and errors."""
-        return TaskDetail.of_info(await _answer(queue.info(task_id)))
+        return await REST.task(queue, task_id)
 
     @router.post("/tasks/{task_id}/cancel", responses=MISSING | NOT_NOW)
     async def cancel_task(
         task_id: str, by: Caller = caller, queue: AsyncOmniQ = started
     ) -> TaskOut:
         """Cancel a task, or ask its worker to stop it."""
-        _allow(by, "cancel")
-        if not await _answer(queue.cancel(task_id, actor=by.name)):
-            raise HTTPException(409, "it has already ended")
-        return await _as_it_is_now(queue, task_id)
+        return await REST.cancel(queue, task_id, by)
 
     @router.post("/tasks/{task_id}/retry", responses=MISSING | NOT_NOW)
     async def retry_task(task_id: str, by: Caller = caller, queue: AsyncOmniQ = started) -> TaskOut:
         """Run an ended task once more, or a delayed one now."""
-        _allow(by, "retry")
-        if not await _answer(queue.retry(task_id, actor=by.name)):
-            raise HTTPException(409, "it waits or runs, or its unique key is taken")
-        return await _as_it_is_now(queue, task_id)
+        return await REST.retry(queue, task_id, by)
 
     @router.delete("/tasks/{task_id}", status_code=204, responses=MISSING | NOT_NOW)
     async def delete_task(task_id: str, by: Caller = caller, queue: AsyncOmniQ = started) -> None:
         """Forget an ended task and its result."""
-        _allow(by, "delete")
-        if not await _answer(queue.delete(task_id, actor=by.name)):
-            raise HTTPException(409, "it has not ended")
+        await REST.delete(queue, task_id, by)
 
     return router
-
-
-async def _as_it_is_now(queue: AsyncOmniQ, task_id: str) -> TaskOut:
-    return TaskOut.of((await _answer(queue.info(task_id))).row)
-
-
-def _allow(by: Caller, action: str) -> None:
-    if not by.may(action):
-        raise HTTPException(403, "you may look, but not act")
-
-
-async def _answer(asked: Awaitable[Any]) -> Any:
-    try:
-        return await asked
-    except TaskNotFound as error:
-        raise HTTPException(404, str(error)) from None
-    except StorageError as error:
-        raise HTTPException(
-            503, f"the place where tasks are kept does not answer: {error}"
-        ) from None

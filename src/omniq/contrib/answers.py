@@ -1,32 +1,40 @@
-"""What the REST routes answer; the words are those of the FastAPI adapter's."""
+"""What the REST routes answer, in plain dataclasses: every framework can describe those."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Self
-
-from msgspec import Meta, Struct
+from enum import StrEnum
+from typing import Any, Self
 
 from omniq.models.filters import QueueCount
 from omniq.models.info import Shown, TaskInfo
+from omniq.models.result import AttemptError
 from omniq.models.row import Ms, TaskRow
+from omniq.models.status import Status
 from omniq.models.worker import WorkerCard
 
+StatusName = StrEnum("StatusName", {each.name: each.name.lower() for each in Status})  # type: ignore[misc]
 
-class TaskOut(Struct, kw_only=True):
-    """A task as lists show it."""
+
+@dataclass(frozen=True, kw_only=True)
+class TaskOut:
+    """A task as lists show it.
+
+    `name` is its function, as workers know it. It does not run before `run_at`.
+    """
 
     id: str
-    name: Annotated[str, Meta(description="Its function, as workers know it.")]
+    name: str
     queue: str
-    status: str
+    status: StatusName
     worker_type: str
     priority: int
     attempt: int
     tags: list[str]
     created_at: datetime
-    run_at: Annotated[datetime, Meta(description="Not before this moment.")]
+    run_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
 
@@ -35,7 +43,8 @@ class TaskOut(Struct, kw_only=True):
         return cls(**_common(row))
 
 
-class ErrorOut(Struct):
+@dataclass(frozen=True, kw_only=True)
+class ErrorOut:
     """A failed attempt."""
 
     type: str
@@ -43,13 +52,27 @@ class ErrorOut(Struct):
     traceback: str
     attempt: int
 
+    @classmethod
+    def of(cls, error: AttemptError) -> Self:
+        return cls(
+            type=error.type,
+            message=error.message,
+            traceback=error.traceback,
+            attempt=error.attempt,
+        )
 
-class TaskDetail(TaskOut, kw_only=True):
-    """A task with everything that can be shown of it."""
 
-    arguments: Annotated[Any, Meta(description="What it was called with, if that is plain data.")]
-    result: Annotated[Any, Meta(description="What it gave, if it ended well with plain data.")]
-    errors: Annotated[list[ErrorOut], Meta(description="Failed attempts, the newest last.")]
+@dataclass(frozen=True, kw_only=True)
+class TaskDetail(TaskOut):
+    """A task with everything that can be shown of it.
+
+    `arguments` are what it was called with and `result` what it gave, where that is plain
+    data. `errors` are its failed attempts, the newest last.
+    """
+
+    arguments: Any
+    result: Any
+    errors: list[ErrorOut]
     progress: Any
     metadata: dict[str, Any]
 
@@ -59,42 +82,45 @@ class TaskDetail(TaskOut, kw_only=True):
             **_common(info.row),
             arguments=_opened(info.arguments),
             result=_opened(info.result),
-            errors=[ErrorOut(e.type, e.message, e.traceback, e.attempt) for e in info.errors],
+            errors=[ErrorOut.of(each) for each in info.errors],
             progress=info.progress,
             metadata=info.metadata,
         )
 
 
-class TaskPage(Struct):
+@dataclass(frozen=True, kw_only=True)
+class TaskPage:
     """Some tasks. `cursor` asks for the next page; null: this is the last."""
 
     tasks: list[TaskOut]
     cursor: str | None
 
 
-class QueueOut(Struct):
+@dataclass(frozen=True, kw_only=True)
+class QueueOut:
     """How many tasks of a queue stand where."""
 
     name: str
-    counts: dict[str, int]
+    counts: dict[StatusName, int]
 
     @classmethod
     def all_of(cls, counts: Iterable[QueueCount]) -> list[Self]:
-        found: dict[str, dict[str, int]] = {}
+        found: dict[str, dict[StatusName, int]] = {}
         for each in counts:
-            found.setdefault(each.queue, {})[each.status.name.lower()] = each.count
-        return [cls(name, found[name]) for name in sorted(found)]
+            found.setdefault(each.queue, {})[StatusName[each.status.name]] = each.count
+        return [cls(name=name, counts=found[name]) for name in sorted(found)]
 
 
-class WorkerOut(Struct, kw_only=True):
-    """A process that works on tasks."""
+@dataclass(frozen=True, kw_only=True)
+class WorkerOut:
+    """A process that works on tasks. No `queues`: all of them."""
 
     id: str
     host: str
     pid: int
     embedded: bool
     stopping: bool
-    queues: Annotated[list[str], Meta(description="Empty: all of them.")]
+    queues: list[str]
     slots: dict[str, int]
     running: dict[str, int]
     seen_at: datetime
@@ -119,7 +145,7 @@ def _common(row: TaskRow) -> dict[str, Any]:
         "id": row.id,
         "name": row.name,
         "queue": row.queue,
-        "status": row.status.name.lower(),
+        "status": StatusName[row.status.name],
         "worker_type": row.lane,
         "priority": row.priority,
         "attempt": row.attempt,
