@@ -26,10 +26,9 @@ from omniq.contrib.django.framework import (
     InvalidTask,
     TaskResult,
     TaskResultDoesNotExist,
-    TaskResultStatus,
     task_enqueued,
 )
-from omniq.contrib.django.result import MARK, Reading, at, marked, opened, task_at
+from omniq.contrib.django.result import MARK, Reading, at, marked, not_started, opened, task_at
 from omniq.contrib.django.runtime import blocking, native, on_loop, refuse_async
 from omniq.contrib.django.task import AnyTask, OmniQTask, call_options, options_of
 from omniq.errors import OmniQError, did_you_mean
@@ -120,20 +119,8 @@ class OmniQBackend(BaseTaskBackend):
         metadata = {**(options.pop("metadata", None) or {}), MARK: mine}
         func: Any = task  # FUNCTIONS knows what it stands for
         wanted = Task(func=func, run_at=_aware(task.run_after), metadata=metadata, **options)
-        result: TaskResult[Any] = TaskResult(
-            task=task,
-            id=wanted.id,
-            status=TaskResultStatus.READY,
-            enqueued_at=at(time_of(wanted.id)),
-            started_at=None,
-            last_attempted_at=None,
-            finished_at=None,
-            args=list(args),
-            kwargs=dict(kwargs),
-            backend=self.alias,
-            errors=[],
-            worker_ids=[],
-        )
+        moment = at(time_of(wanted.id))
+        result = not_started(task, args, kwargs, id=wanted.id, alias=self.alias, enqueued_at=moment)
         wanted.args, wanted.kwargs = tuple(result.args), result.kwargs
         return wanted, result
 

@@ -25,6 +25,7 @@ from omniq.contrib.django.framework import (
     task_finished,
     task_started,
 )
+from omniq.contrib.django.result import not_started
 from omniq.contrib.django.task import AnyTask, OmniQTask, options_of
 from omniq.events.gate import EventGate
 from omniq.ids import uuid7
@@ -127,20 +128,7 @@ class EagerBackend(ImmediateBackend):
         self, task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> TaskResult[Any]:
         self.validate_task(task)
-        return TaskResult(
-            task=task,
-            id=uuid7(),
-            status=TaskResultStatus.READY,
-            enqueued_at=None,
-            started_at=None,
-            last_attempted_at=None,
-            finished_at=None,
-            args=list(args),
-            kwargs=dict(kwargs),
-            backend=self.alias,
-            errors=[],
-            worker_ids=[],
-        )
+        return not_started(task, args, kwargs, id=uuid7(), alias=self.alias, enqueued_at=None)
 
     async def _atell(self, signal: Signal, result: TaskResult[Any]) -> None:
         # Not by `asend`: its receivers would not see the error that is being handled here.

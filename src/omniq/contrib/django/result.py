@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -111,6 +112,32 @@ def task_result(row: TaskRow, task: AnyTask, alias: str, args: Any, kwargs: Any)
         backend=alias,
         errors=told,
         worker_ids=_workers(row, errors),
+    )
+
+
+def not_started(
+    task: AnyTask,
+    args: Iterable[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    id: str,
+    alias: str,
+    enqueued_at: datetime | None,
+) -> TaskResult[Any]:
+    """What whoever enqueues a task is given."""
+    return TaskResult(
+        task=task,
+        id=id,
+        status=TaskResultStatus.READY,
+        enqueued_at=enqueued_at,
+        started_at=None,
+        last_attempted_at=None,
+        finished_at=None,
+        args=list(args),
+        kwargs=dict(kwargs),
+        backend=alias,
+        errors=[],
+        worker_ids=[],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -63,6 +63,23 @@ def names(value: str | Sequence[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def add_queues(parser: CommandParser, help: str) -> None:
+    """The option that `queues_of` reads."""
+    parser.add_argument(
+        "-q",
+        "--queue",
+        dest="queues",
+        action="append",
+        metavar="NAMES",
+        help=f"{help}; comma-separated, repeatable.",
+    )
+
+
+def queues_of(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The queues to look into; none: all of them."""
+    return tuple(name for name in names(options["queues"]) if name != "*")
+
+
 def add_backend(parser: CommandParser) -> None:
     """The option that `places` takes."""
     parser.add_argument(
@@ -87,6 +104,10 @@ def found(filter: TaskFilter) -> Iterator[TaskRow]:
         yield from page.tasks
         if (cursor := page.cursor) is None:
             return
+
+
+def counted(number: int, what: str = "task") -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def positive(text: str) -> int:

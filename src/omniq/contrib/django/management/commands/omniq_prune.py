@@ -11,10 +11,12 @@ from omniq.clock import SYSTEM_CLOCK
 from omniq.contrib.django.management.base import (
     OmniQCommand,
     add_backend,
+    add_queues,
+    counted,
     found,
-    names,
     not_negative,
     places,
+    queues_of,
 )
 from omniq.contrib.django.management.pruning import forget
 from omniq.models.filters import TaskFilter
@@ -42,14 +44,7 @@ class Command(OmniQCommand):
             metavar="DAYS",
             help="The same for failed ones, which are kept for another try. [--min-age-days]",
         )
-        parser.add_argument(
-            "-q",
-            "--queue",
-            dest="queues",
-            action="append",
-            metavar="NAMES",
-            help="Of these queues only; comma-separated, repeatable. [all]",
-        )
+        add_queues(parser, "Of these queues only")
         add_backend(parser)
         parser.add_argument(
             "--dry-run", action="store_true", help="Only say how many tasks it would be."
@@ -64,7 +59,7 @@ class Command(OmniQCommand):
             if status.final
         }
         filter = TaskFilter(
-            queues=tuple(name for name in names(options["queues"]) if name != "*"),
+            queues=queues_of(options),
             statuses=tuple(before),
             created_to=max(before.values()) + 1,
             oldest_first=True,
@@ -74,7 +69,7 @@ class Command(OmniQCommand):
             old = (row for row in found(filter) if _ended_at(row) <= before[row.status])
             count += sum(1 for _ in old) if options["dry_run"] else forget(old)
         said = "Would forget" if options["dry_run"] else "Forgot"
-        self.say(f"{said} {count} ended task{'' if count == 1 else 's'}.")
+        self.say(f"{said} {counted(count, 'ended task')}.")
 
 
 def _ms(days: float) -> int:

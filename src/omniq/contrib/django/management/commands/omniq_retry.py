@@ -7,7 +7,16 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from omniq.contrib.django.faces import queue
-from omniq.contrib.django.management.base import OmniQCommand, add_backend, found, names, places
+from omniq.contrib.django.management.base import (
+    OmniQCommand,
+    add_backend,
+    add_queues,
+    counted,
+    found,
+    names,
+    places,
+    queues_of,
+)
 from omniq.errors import TaskNotFound
 from omniq.models.filters import TaskFilter
 from omniq.models.status import Status
@@ -25,14 +34,7 @@ class Command(OmniQCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("ids", nargs="*", metavar="ID", help="Which tasks, by their ids.")
         parser.add_argument("--failed", action="store_true", help="All tasks that have failed.")
-        parser.add_argument(
-            "-q",
-            "--queue",
-            dest="queues",
-            action="append",
-            metavar="NAMES",
-            help="With --failed: of these queues only; comma-separated, repeatable.",
-        )
+        add_queues(parser, "With --failed: of these queues only")
         parser.add_argument(
             "--name",
             dest="names",
@@ -64,7 +66,7 @@ class Command(OmniQCommand):
     def _all_failed(self, options: dict[str, Any]) -> int:
         filter = TaskFilter(
             statuses=(Status.FAILED,),
-            queues=tuple(name for name in names(options["queues"]) if name != "*"),
+            queues=queues_of(options),
             names=names(options["names"]),
         )
         done = 0
@@ -100,7 +102,3 @@ class Command(OmniQCommand):
         if status.final:
             return "another task holds its unique key, or somebody else has just done it"
         return "it is waiting or running: only what has ended can run again (and what is due later)"
-
-
-def counted(number: int) -> str:
-    return "1 task" if number == 1 else f"{number} tasks"
