@@ -1,4 +1,4 @@
-"""Tells the person who started the server where the dashboard is."""
+"""Tells the person who started the server what they should not miss, as where the dashboard is."""
 
 from __future__ import annotations
 
@@ -15,11 +15,36 @@ SERVERS = {"uvicorn": "UVICORN", "litestar": "LITESTAR", "granian": "GRANIAN"}
 
 def announce(text: str) -> None:
     """Log it where that is seen, else write it to standard error."""
-    if _log.isEnabledFor(logging.INFO) and _log.hasHandlers():
+    if _log.isEnabledFor(logging.INFO) and shown(_log, logging.INFO):
         _log.info("%s", text)
     else:
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
+        _write(text)
+
+
+def complain(logger: logging.Logger, text: str, error: BaseException | None = None) -> None:
+    """Log an error, and write it to standard error where no handler would show it."""
+    logger.error("%s", text, exc_info=error)
+    if logger.isEnabledFor(logging.ERROR) and not shown(logger, logging.ERROR):
+        _write(f"OmniQ: {text}")
+
+
+def shown(logger: logging.Logger, level: int) -> bool:
+    """Whether a handler takes what it says: Django's own is silent without DEBUG."""
+    record = logging.LogRecord(logger.name, level, "", 0, "", None, None)
+    here: logging.Logger | None = logger
+    while here is not None:
+        for handler in here.handlers:
+            if isinstance(handler, logging.NullHandler):
+                continue
+            if handler.level <= level and handler.filter(record):
+                return True
+        here = here.parent if here.propagate else None
+    return False
+
+
+def _write(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def served_at(

@@ -20,6 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from omniq._portal import portal
 from omniq._threads import gevent_patched
+from omniq.contrib.announce import complain
 from omniq.contrib.django.conf import django_settings, overlaid, under_test
 from omniq.contrib.django.homes import homes
 from omniq.contrib.django.runtime import blocking, native
@@ -60,11 +61,11 @@ def on_request(*, sender: object, **_: object) -> None:
             return
         if gevent_patched():
             _now.next_try = inf
-            _log.error(UNDER_GEVENT)
+            complain(_log, UNDER_GEVENT)
         elif blocking() not in _now.queues:
             portal.submit(start).add_done_callback(_tell)
     except (ImproperlyConfigured, OmniQError) as error:
-        _log.error("the embedded worker cannot start: %s", error)
+        complain(_log, f"the embedded worker cannot start: {error}")
 
 
 def _serves(handler: object) -> bool:
@@ -101,11 +102,11 @@ async def stop(grace: float | None = None) -> None:
 
 def _tell(started: Future[None]) -> None:
     if not started.cancelled() and (error := started.exception()) is not None:
-        _log.error(
-            "the embedded worker did not start; a request in %d s or later tries again: %s",
-            AGAIN,
+        complain(
+            _log,
+            "the embedded worker did not start; a request in "
+            f"{AGAIN:.0f} s or later tries again: {error}",
             error,
-            exc_info=error,
         )
 
 

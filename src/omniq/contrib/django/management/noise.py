@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from django.core.management.base import OutputWrapper
 
+from omniq.contrib.announce import shown
 from omniq.contrib.django.compat import package
 
 LEVELS = {
@@ -32,7 +33,7 @@ def heard(verbosity: int, stream: OutputWrapper) -> Iterator[None]:
             continue
         logger = logging.getLogger(name)
         handler: logging.Handler | None = None
-        if not _shown(logger, level):
+        if not shown(logger, level):
             handler = logging.StreamHandler(stream)
             handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", "%H:%M:%S"))
             logger.addHandler(handler)
@@ -45,17 +46,3 @@ def heard(verbosity: int, stream: OutputWrapper) -> Iterator[None]:
             logger.setLevel(level)
             if handler is not None:
                 logger.removeHandler(handler)
-
-
-def _shown(logger: logging.Logger, level: int) -> bool:
-    """Whether what it says is written somewhere: Django's own handler is silent without DEBUG."""
-    record = logging.LogRecord(logger.name, level, "", 0, "", None, None)
-    here: logging.Logger | None = logger
-    while here is not None:
-        for handler in here.handlers:
-            if isinstance(handler, logging.NullHandler):
-                continue
-            if handler.level <= level and handler.filter(record):
-                return True
-        here = here.parent if here.propagate else None
-    return False
