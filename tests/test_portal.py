@@ -13,7 +13,7 @@ from textwrap import dedent
 
 import pytest
 
-from omniq._portal import LoopThread
+from omniq._portal import LoopThread, by_caller
 from omniq.errors import StorageClosed, SyncInAsync
 
 
@@ -119,6 +119,46 @@ def test_context_variables_reach_the_coroutine(portal: LoopThread) -> None:
         return request.get()
 
     assert portal.run(read) == "r-1"
+
+
+def test_a_call_at_the_desk_may_use_a_loop_of_its_own(portal: LoopThread) -> None:
+    """What it submits there is no call of the thread that waits, which is busy with it."""
+    portal.desks = 1
+    outer, inner = threading.get_ident(), []
+
+    async def at_the_desk() -> int:
+        return await by_caller(threading.get_ident)
+
+    async def elsewhere() -> int:
+        return await asyncio.wait_for(asyncio.wrap_future(portal.submit(at_the_desk)), 5)
+
+    def plain() -> int:
+        inner.append(asyncio.run(elsewhere()))
+        return threading.get_ident()
+
+    async def call() -> int:
+        return await by_caller(plain)
+
+    assert portal.run(call) == outer
+    assert inner[0] != outer
+
+
+def test_a_call_left_at_the_desk_is_made(portal: LoopThread) -> None:
+    """Something started on the side has asked for it just before the answer came."""
+    portal.desks = 1
+    left: list[asyncio.Task[int]] = []
+
+    async def leave() -> None:
+        left.append(asyncio.create_task(by_caller(threading.get_ident)))
+        await asyncio.sleep(0)  # now the call lies on the desk, and the answer follows at once
+        threading.Event().wait(0)
+
+    async def ended() -> int:
+        return await asyncio.wait_for(left[-1], 5)
+
+    for _ in range(50):  # the answer has to be there before the waiter looks up
+        portal.run(leave)
+        assert portal.run(ended) == threading.get_ident()
 
 
 def test_a_timeout_cancels_the_coroutine(portal: LoopThread) -> None:

@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
@@ -112,6 +112,7 @@ class LoopThread:
         answer: Future[T] = Future()
 
         def start() -> None:
+            _desk.set(None)  # one of an outer `run` is not at hand: its caller waits in here
             if not answer.cancelled():
                 task = loop.create_task(function(*args, **named))
                 answer.add_done_callback(
@@ -232,14 +233,14 @@ class LoopThread:
 
 
 def _tell(answer: Future[T], task: asyncio.Task[T]) -> None:
-    if answer.done():
-        return
-    if task.cancelled():
-        answer.set_exception(StorageClosed("OmniQ was closed during this call"))
-    elif (error := task.exception()) is not None:
-        answer.set_exception(error)
-    else:
-        answer.set_result(task.result())
+    # Not asked before: whoever waits may cancel it in another thread at any moment.
+    with suppress(InvalidStateError):
+        if task.cancelled():
+            answer.set_exception(StorageClosed("OmniQ was closed during this call"))
+        elif (error := task.exception()) is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(task.result())
 
 
 async def by_caller(call: Callable[[], T]) -> T:

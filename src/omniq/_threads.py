@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
@@ -68,6 +69,11 @@ class Desk(Future[T]):
                 raise TimeoutError from None
             if call is not None:
                 call()
+        # What was asked for before the answer came: somebody else on the loop still waits for it.
+        with suppress(Empty):
+            while True:
+                if (call := self._calls.get_nowait()) is not None:
+                    call()
         return super().result()
 
 
