@@ -79,6 +79,24 @@ def test_pythons_own_way_of_beginning_is_kept(connect: Connect) -> None:
         assert ids(other) == seen
 
 
+def test_what_it_began_itself_ends_with_its_error(connect: Connect) -> None:
+    """Else a refused enqueue would leave a transaction that nobody knows of."""
+    mine, other = connect(isolation_level=""), connect()
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageUnavailable, match=r"its `timeout`\): try again"):
+        ForeignConnection(mine).apply([insert()])
+    assert not mine.in_transaction
+    other.execute("ROLLBACK")
+    mine.execute(
+        "CREATE TRIGGER no BEFORE INSERT ON omniq_task BEGIN SELECT RAISE(ABORT, 'no'); END"
+    )
+    mine.commit()
+    with pytest.raises(Exception, match="no"):
+        ForeignConnection(mine).apply([insert()])
+    assert not mine.in_transaction
+    other.execute("INSERT INTO theirs VALUES (1)")  # the turn at writing is free
+
+
 @pytest.mark.parametrize("autocommit", [True, False])
 def test_the_newer_way_of_beginning_is_kept_too(connect: Connect, autocommit: bool) -> None:
     if sys.version_info < (3, 12):

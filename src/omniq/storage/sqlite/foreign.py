@@ -153,11 +153,11 @@ class ForeignConnection:
     def _write(self, work: Callable[..., T], *args: Any) -> T:
         connection = self._connection
         with self._reading() as cursor:
-            if _implicit(connection) and not connection.in_transaction:
-                cursor.execute(f"BEGIN {connection.isolation_level}")
             alone = not connection.in_transaction
-            cursor.execute("SAVEPOINT omniq")
+            if alone and _implicit(connection):
+                cursor.execute(f"BEGIN {connection.isolation_level}")
             try:
+                cursor.execute("SAVEPOINT omniq")
                 # Changes nothing, but takes its turn at writing. A transaction that begins
                 # with a read could only be told "busy" once somebody else has written.
                 cursor.execute("UPDATE omniq_schema SET version = version WHERE 0")
