@@ -30,7 +30,14 @@ from omniq.models.task import EnqueueOptions, Task
 from omniq.models.units import Insert, Receipt, Unit
 from omniq.models.worker import MinuteMetric, WorkerCard
 from omniq.queue import acts
-from omniq.queue.answers import accepted, metric_key, metrics_of, not_found, value_of, workers_of
+from omniq.queue.answers import (
+    all_accepted,
+    metric_key,
+    metrics_of,
+    not_found,
+    value_of,
+    workers_of,
+)
 from omniq.queue.batcher import Answer, answer_of, batches
 from omniq.queue.engine import Around, Engine, announcement, checked, task_from
 from omniq.queue.stores import that_count
@@ -180,14 +187,19 @@ class Within:
         return self._enqueue([self.engine.insert(task_from(func, args, kwargs, options))])[0]
 
     def enqueue_many(self, tasks: Iterable[Task]) -> list[Handle[Any]]:
-        """Add many tasks; all are checked before the first is stored."""
+        """Add many tasks; all are checked before the first is stored.
+
+        One that is refused only then (its `unique` key is held, a parent is missing) does not
+        take the others out of the transaction: the error's `stored` has their ids, None in the
+        place of the refused.
+        """
         return self._enqueue([self.engine.insert(checked(task)) for task in tasks])
 
     def _enqueue(self, inserts: list[Insert]) -> list[Handle[Any]]:
         # Names of queues are left every time: an earlier transaction may have been rolled back.
         names = [announcement(name) for name in dict.fromkeys(i.row.queue for i in inserts)]
         answers = self._apply([*names, *inserts])[len(names) :]
-        return [Handle(accepted(i, a), self) for i, a in zip(inserts, answers, strict=True)]
+        return [Handle(id, self) for id in all_accepted(inserts, answers)]
 
     def _apply(self, units: Iterable[Unit]) -> list[Answer]:
         answers: list[Answer] = []

@@ -211,6 +211,20 @@ async def test_an_error_in_the_middle_leaves_the_rest(
         await queue.enqueue(note, ("third",), unique="key")
 
 
+async def test_refused_among_many_says_which_are_in_the_transaction(
+    within: Within, connection: Any, queue: AsyncOmniQ
+) -> None:
+    connection.execute("BEGIN")
+    many = [Task(func=note, args=(str(n),), unique="k" if n in (1, 2) else None) for n in range(4)]
+    with pytest.raises(DuplicateTask) as refused:
+        within.enqueue_many(many)
+    connection.execute("COMMIT")
+    assert refused.value.stored[2] is None
+    stored = [id for id in refused.value.stored if id is not None]
+    assert len(stored) == 3
+    assert sorted(await all_ids(queue)) == sorted(stored)
+
+
 async def test_everything_a_task_can_say_is_kept(
     within: Within, connection: Any, queue: AsyncOmniQ
 ) -> None:
