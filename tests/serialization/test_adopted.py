@@ -49,6 +49,26 @@ def registry() -> FunctionRegistry:
     return made
 
 
+class Lazy:
+    """Stands for something that is made when somebody asks for it, its class included."""
+
+    made = False
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        type(self).made = True
+        return Declared
+
+
+def test_an_unsigned_name_makes_no_lazy_object(
+    registry: FunctionRegistry, module: ModuleType
+) -> None:
+    module.settings = Lazy()  # type: ignore[attr-defined]
+    with pytest.raises(FunctionNotFound):
+        registry.resolve("adopted_shop:settings")
+    assert not Lazy.made
+
+
 def test_it_is_referred_to_by_the_functions_name(
     registry: FunctionRegistry, module: ModuleType
 ) -> None:

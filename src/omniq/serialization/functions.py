@@ -110,7 +110,8 @@ class FunctionRegistry:
     def _adopt(self, found: Any) -> Ref | None:
         """What an adopted object stands for, from now on known by its name."""
         for kind, stands_for in self._adopted.items():
-            if isinstance(found, kind):
+            # Not isinstance(): that asks a lazy object what it stands for, and so makes it.
+            if issubclass(type(found), kind):
                 func, options = stands_for(found)
                 ref = self._known.get(_own_name(func))
                 if ref is None or ref.options != options:
