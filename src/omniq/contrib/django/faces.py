@@ -18,7 +18,7 @@ from collections.abc import (
     Sequence,
 )
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack, overload
 
 from asgiref.sync import sync_to_async
 from django.db import DEFAULT_DB_ALIAS, transaction
@@ -26,9 +26,10 @@ from msgspec import UNSET
 
 from omniq.contrib.django.conf import django_settings
 from omniq.contrib.django.handle import TaskHandle
-from omniq.contrib.django.runtime import blocking, native, on_loop
+from omniq.contrib.django.runtime import blocking, native, on_loop, refuse_async
+from omniq.core import AsyncOmniQ
 from omniq.decorator import TaskFunction
-from omniq.errors import InvalidTask, SyncInAsync, did_you_mean
+from omniq.errors import InvalidTask, did_you_mean
 from omniq.handle import AsyncTaskHandle
 from omniq.models.filters import EventFilter, EventPage, QueueCount, TaskFilter
 from omniq.models.info import TaskInfo, TaskList
@@ -326,49 +327,35 @@ class AsyncDjangoQueue:
 
     async def result(self, id: str) -> TaskResult:
         """How a task stands now; does not wait. Raises TaskNotFound."""
-        if _by_django():
-            return await _in_thread(queue.result, id)
-        return await on_loop(native().result, id)
+        return await _asked(queue.result, AsyncOmniQ.result, id)
 
     async def info(self, id: str) -> TaskInfo:
         """Everything about one task, opened as far as is safe. Raises TaskNotFound."""
-        if _by_django():
-            return await _in_thread(queue.info, id)
-        return await on_loop(native().info, id)
+        return await _asked(queue.info, AsyncOmniQ.info, id)
 
     async def find(
         self, filter: TaskFilter | None = None, *, limit: int = 50, cursor: str | None = None
     ) -> TaskList:
         """A page of tasks, newest first unless the filter says otherwise."""
-        if _by_django():
-            return await _in_thread(queue.find, filter, limit=limit, cursor=cursor)
-        return await on_loop(native().find, filter, limit=limit, cursor=cursor)
+        return await _asked(queue.find, AsyncOmniQ.find, filter, limit=limit, cursor=cursor)
 
     async def counts(self) -> list[QueueCount]:
         """Tasks by queue and status."""
-        if _by_django():
-            return await _in_thread(queue.counts)
-        return await on_loop(native().counts)
+        return await _asked(queue.counts, AsyncOmniQ.counts)
 
     async def events(
         self, filter: EventFilter | None = None, *, after: str | None = None, limit: int = 100
     ) -> EventPage:
         """A page of events; `after` is the cursor of the page before."""
-        if _by_django():
-            return await _in_thread(queue.events, filter, after=after, limit=limit)
-        return await on_loop(native().events, filter, after=after, limit=limit)
+        return await _asked(queue.events, AsyncOmniQ.events, filter, after=after, limit=limit)
 
     async def workers(self) -> list[WorkerCard]:
         """The workers that live, or have died a short while ago."""
-        if _by_django():
-            return await _in_thread(queue.workers)
-        return await on_loop(native().workers)
+        return await _asked(queue.workers, AsyncOmniQ.workers)
 
     async def metrics(self, minutes: int = 60) -> list[MinuteMetric]:
         """What workers did in the last `minutes`: one entry per minute and worker, newest last."""
-        if _by_django():
-            return await _in_thread(queue.metrics, minutes)
-        return await on_loop(native().metrics, minutes)
+        return await _asked(queue.metrics, AsyncOmniQ.metrics, minutes)
 
     async def cancel(self, id: str, *, actor: str = "") -> bool:
         """Cancel a task: at once if it has not started, else its worker is asked to stop it.
@@ -376,24 +363,18 @@ class AsyncDjangoQueue:
         False if it has already ended. `actor` is who asked, for the event log. Raises
         TaskNotFound.
         """
-        if _by_django():
-            return await _in_thread(queue.cancel, id, actor=actor)
-        return await on_loop(native().cancel, id, actor=actor)
+        return await _asked(queue.cancel, AsyncOmniQ.cancel, id, actor=actor)
 
     async def retry(self, id: str, *, actor: str = "") -> bool:
         """Run an ended task once more from the start, or a scheduled one now.
 
         False if it waits or runs, or its unique key is held by another. Raises TaskNotFound.
         """
-        if _by_django():
-            return await _in_thread(queue.retry, id, actor=actor)
-        return await on_loop(native().retry, id, actor=actor)
+        return await _asked(queue.retry, AsyncOmniQ.retry, id, actor=actor)
 
     async def delete(self, id: str, *, actor: str = "") -> bool:
         """Forget an ended task and its result. False if it has not ended. Raises TaskNotFound."""
-        if _by_django():
-            return await _in_thread(queue.delete, id, actor=actor)
-        return await on_loop(native().delete, id, actor=actor)
+        return await _asked(queue.delete, AsyncOmniQ.delete, id, actor=actor)
 
     def describe(self) -> str:
         """Where tasks are kept, in words for people."""
@@ -456,6 +437,19 @@ async def _check(tasks: list[Task]) -> None:
         omniq.engine.insert(task)
 
 
+async def _asked(
+    by_django: Callable[P, T],
+    natively: Callable[Concatenate[AsyncOmniQ, P], Coroutine[Any, Any, T]],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Ask where the tasks live: in a transaction of Django's thread, or on the loop thread."""
+    if _by_django():
+        return await _in_thread(by_django, *args, **kwargs)
+    return await on_loop(natively, native(), *args, **kwargs)
+
+
 async def _in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return await sync_to_async(function, thread_sensitive=True)(*args, **kwargs)
 
@@ -474,17 +468,11 @@ def _check_queues(tasks: Iterable[Task]) -> None:
 
 
 def _refuse_async(name: str) -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    instead = f"`await aqueue.{name}(...)`"
+    """Refuse a call of `queue` where an event loop runs."""
+    instead = f"await aqueue.{name}(...)"
     if name == "results":
-        instead = "`async for result in aqueue.results(...)`"
-    raise SyncInAsync(
-        f"`queue.{name}()` would block the event loop that is running here; in async code "
-        f"write {instead} (from omniq.contrib.django import aqueue)"
-    )
+        instead = "async for result in aqueue.results(...)"
+    refuse_async(f"queue.{name}()", instead, " (from omniq.contrib.django import aqueue)")
 
 
 queue = DjangoQueue()

@@ -113,7 +113,7 @@ class _Native(AsyncOmniQ):
             await self._endings.over()
 
 
-def refuse_async(what: str, instead: str) -> None:
+def refuse_async(what: str, instead: str, hint: str = "") -> None:
     """Raise `SyncInAsync` where an event loop runs that `what` would block."""
     try:
         asyncio.get_running_loop()
@@ -121,7 +121,7 @@ def refuse_async(what: str, instead: str) -> None:
         return
     raise SyncInAsync(
         f"`{what}` would block the event loop that is running here: in async code write "
-        f"`{instead}`"
+        f"`{instead}`{hint}"
     )
 
 
