@@ -57,6 +57,33 @@ async def test_nothing_is_left_once_all_have_ended(alone: AsyncOmniQ) -> None:
         assert (await failing.status()) == "error"
 
 
+async def test_a_queue_that_has_only_just_begun_counts(
+    alone: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also before the worker has heard of it."""
+    tasks, asked, over = alone.stores.tasks, 0, asyncio.Event()
+    get_docs = tasks.get_docs
+
+    async def slow(kind: str, **options: Any) -> Any:
+        nonlocal asked
+        asked += kind == "queue"
+        if kind == "queue" and asked == 2:  # the one that was told of the new queue
+            await over.wait()
+        return await get_docs(kind, **options)
+
+    children: list[Any] = []
+
+    async def parent() -> None:
+        children.append(await alone.enqueue(plain, (2,), queue="new"))
+
+    await alone.enqueue(known(parent))
+    monkeypatch.setattr(tasks, "get_docs", slow)
+    async with asyncio.timeout(20), WorkerPool(alone) as worker:
+        await worker.emptied()
+        assert await children[0].status() == "success"
+        over.set()
+
+
 async def test_what_is_due_later_does_not_count(alone: AsyncOmniQ) -> None:
     again = await alone.enqueue(known(boom, retries=1, retry_delay=600))
     later = await alone.enqueue(plain, (1,), delay=600)

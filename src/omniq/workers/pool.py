@@ -171,8 +171,13 @@ class Pool:
 
     async def emptied(self) -> None:
         """Wait until nothing is left that could run now."""
-        if self._pump:
+        names = None
+        while self._pump and names != self._names.names:
+            names = self._names.names
             await self._pump.emptied()
+            # The last task may have been the first to enqueue into some queue.
+            while not await self._learnt():
+                await asyncio.sleep(1.0)
 
     def describe(self) -> str:
         """Lanes and queues, in words for people."""
@@ -210,6 +215,14 @@ class Pool:
                     self._beat.now()
                 self._pump.wake()
                 heard = await ear.wait()
+
+    async def _learnt(self) -> bool:
+        try:
+            await self._learn()
+        except StorageError as error:
+            log.warning("the queues' names cannot be read, tried again in 1 s: %s", error)
+            return False
+        return True
 
     async def _learn(self) -> None:
         if self._names.all:
