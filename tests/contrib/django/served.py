@@ -133,6 +133,12 @@ class Kind(NamedTuple):
     def is_async(self) -> bool:
         return "wsgi" not in self.command
 
+    @property
+    def alone(self) -> Kind:
+        """With one process."""
+        command = self.command.replace("--workers=2", "--workers=1")
+        return self._replace(command=command, ready=self.ready.replace("{2}", ""))
+
 
 @dataclass
 class Site:
