@@ -83,6 +83,15 @@ class Place(Protocol):
     ) -> EventPage: ...
 
 
+class Asked(Protocol):
+    """The queue a handle asks."""
+
+    def result(self, id: str) -> TaskResult: ...
+    def info(self, id: str) -> TaskInfo: ...
+    def cancel(self, id: str, *, actor: str = "") -> bool: ...
+    def retry(self, id: str, *, actor: str = "") -> bool: ...
+
+
 class Handle(str, Generic[R_co]):
     """The id of a task enqueued in a transaction: a string that can be asked how it stands.
 
@@ -90,13 +99,13 @@ class Handle(str, Generic[R_co]):
     this thread; the string itself may be stored and sent anywhere.
     """
 
-    __slots__ = ("_within",)
+    __slots__ = ("_queue",)
 
-    _within: Within
+    _queue: Asked
 
-    def __new__(cls, id: str, within: Within) -> Self:
+    def __new__(cls, id: str, queue: Asked) -> Self:
         handle = super().__new__(cls, id)
-        handle._within = within
+        handle._queue = queue
         return handle
 
     @property
@@ -106,19 +115,19 @@ class Handle(str, Generic[R_co]):
 
     def status(self) -> ResultStatus:
         """How far it is now."""
-        return self._within.result(self.id).status
+        return self._queue.result(self.id).status
 
     def info(self) -> TaskInfo:
         """Everything that is known about it."""
-        return self._within.info(self.id)
+        return self._queue.info(self.id)
 
     def cancel(self) -> bool:
         """Cancel it, or ask its worker to stop it; False: it had already ended."""
-        return self._within.cancel(self.id)
+        return self._queue.cancel(self.id)
 
     def retry(self) -> bool:
         """Run it once more from the start; False: it has not ended, or runs again already."""
-        return self._within.retry(self.id)
+        return self._queue.retry(self.id)
 
     def __omniq_plain__(self) -> str:
         """As an argument of another task it is its id."""
