@@ -176,8 +176,7 @@ class Pool:
             names = self._names.names
             await self._pump.emptied()
             # The last task may have been the first to enqueue into some queue.
-            while not await self._learnt():
-                await asyncio.sleep(1.0)
+            await self._learn_surely()
 
     def describe(self) -> str:
         """Lanes and queues, in words for people."""
@@ -216,13 +215,13 @@ class Pool:
                 self._pump.wake()
                 heard = await ear.wait()
 
-    async def _learnt(self) -> bool:
-        try:
-            await self._learn()
-        except StorageError as error:
-            log.warning("the queues' names cannot be read, tried again in 1 s: %s", error)
-            return False
-        return True
+    async def _learn_surely(self) -> None:
+        while True:
+            try:
+                return await self._learn()
+            except StorageError as error:
+                log.warning("the queues' names cannot be read, tried again in 1 s: %s", error)
+                await asyncio.sleep(1.0)
 
     async def _learn(self) -> None:
         if self._names.all:
