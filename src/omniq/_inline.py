@@ -32,6 +32,8 @@ from omniq.workers.run import Run, describe, failure, timed_out
 
 T = TypeVar("T")
 
+MAX_RUNS = 10_000
+"""Whoever has run so many tasks and is not done will never be."""
 CHORES = 100
 LEASE = 60.0
 _LANES: tuple[str, ...] = get_args(WorkerKind)
@@ -200,6 +202,14 @@ class Inline:
     def _bury(self, row: TaskRow, error: Exception) -> Move:
         engine = self.engine
         return policy.bury(row, describe(error, row), engine.clock.now(), engine.rules)
+
+
+def endless(row: TaskRow, runs: int) -> AssertionError:
+    """What to say after `MAX_RUNS`; `row` is the last that came up."""
+    return AssertionError(
+        f"{runs:,} tasks were run and there are more: does {row.name} enqueue itself, or ask "
+        "for another try each time? Bound it with drain(limit=...)"
+    )
 
 
 class Overdue(BaseException):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
-from omniq._inline import Inline, Ran
+from omniq._inline import MAX_RUNS, Inline, Ran, endless
 from omniq._portal import by_caller
 from omniq._records import TaskRun
 from omniq.clock import ManualClock
@@ -18,8 +18,6 @@ from omniq.models.units import Applied, Move
 from omniq.queue import policy
 from omniq.sync import OmniQ
 
-MAX_RUNS = 10_000
-"""A drain that has run so many tasks and is not done will never be."""
 PAGE = 200
 _QUEUES = "queue"
 
@@ -67,10 +65,7 @@ class Runner:
             del self.running[row.id]
             ended.set()
         if len(self.runs) >= MAX_RUNS:
-            raise AssertionError(
-                f"{MAX_RUNS:,} tasks were run and there are more: does {row.name} enqueue "
-                "itself, or ask for another try each time? Bound it with drain(limit=...)"
-            )
+            raise endless(row, len(self.runs))
         self.runs.append(ran.told(self.queue.engine.clock.now()))
         return ran
 

@@ -18,7 +18,7 @@ from django.db import Error as DatabaseError
 from django.db import connections
 from django.utils import timezone
 
-from omniq._inline import Inline
+from omniq._inline import MAX_RUNS, Inline, endless
 from omniq._records import Drained, TaskRun
 from omniq.contrib.django.compat import package
 from omniq.contrib.django.conf import django_settings, overlaid
@@ -35,8 +35,6 @@ from omniq.queue.engine import Engine
 
 T = TypeVar("T")
 
-MAX_RUNS = 10_000
-"""A drain that has run so many tasks and is not done will never be."""
 PAGE = 200
 
 _log = logging.getLogger("omniq.django")
@@ -174,10 +172,7 @@ class Drain:
     def _run(self, here: Desk, inline: Inline, row: TaskRow, forever: bool) -> None:
         if len(self._runs) >= MAX_RUNS:
             _apply(here, inline, row, inline.give_back(row))
-            raise AssertionError(
-                f"{MAX_RUNS:,} tasks were run and there are more: does {row.name} enqueue "
-                "itself, or ask for another try each time? Bound it with drain(limit=...)"
-            )
+            raise endless(row, len(self._runs))
         try:
             with _as_in_a_worker() as broken:
                 ran = inline.run(row, wait=_wait)
