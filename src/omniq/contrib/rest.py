@@ -44,9 +44,11 @@ class Rest:
         return self._refuse(401, "sign in first", {"WWW-Authenticate": asks} if asks else None)
 
     async def queues(self, queue: AsyncOmniQ) -> list[QueueOut]:
+        """How many tasks stand where."""
         return QueueOut.all_of(await self._answer(queue.counts()))
 
     async def workers(self, queue: AsyncOmniQ) -> list[WorkerOut]:
+        """The processes that work on tasks."""
         return [WorkerOut.of(card) for card in await self._answer(queue.workers())]
 
     async def tasks(
@@ -60,6 +62,7 @@ class Rest:
         limit: int,
         cursor: str | None,
     ) -> TaskPage:
+        """Those that fit, the newest first; None or nothing asks for all."""
         wanted = TaskFilter(
             queues=tuple(queues or ()),
             statuses=tuple(Status[each.name] for each in statuses or ()),
@@ -70,19 +73,23 @@ class Rest:
         return TaskPage(tasks=[TaskOut.of(row) for row in page.tasks], cursor=page.cursor)
 
     async def task(self, queue: AsyncOmniQ, id: str) -> TaskDetail:
+        """One task with its arguments, result and errors."""
         return TaskDetail.of_info(await self._answer(queue.info(id)))
 
     async def cancel(self, queue: AsyncOmniQ, id: str, by: Caller) -> TaskOut:
+        """Cancel a task, or ask its worker to stop it."""
         if not await self._answer(queue.cancel(id, actor=self._actor(by, "cancel"))):
             raise self._refuse(409, "it has already ended")
         return await self._as_it_is_now(queue, id)
 
     async def retry(self, queue: AsyncOmniQ, id: str, by: Caller) -> TaskOut:
+        """Run an ended task once more, or a delayed one now."""
         if not await self._answer(queue.retry(id, actor=self._actor(by, "retry"))):
             raise self._refuse(409, "it waits or runs, or its unique key is taken")
         return await self._as_it_is_now(queue, id)
 
     async def delete(self, queue: AsyncOmniQ, id: str, by: Caller) -> None:
+        """Forget an ended task and its result."""
         if not await self._answer(queue.delete(id, actor=self._actor(by, "delete"))):
             raise self._refuse(409, "it has not ended")
 

@@ -1,4 +1,4 @@
-"""The REST routes: what the dashboard shows and does, for programs."""
+"""The REST routes as FastAPI has them: what the dashboard shows and does, for programs."""
 
 from __future__ import annotations
 

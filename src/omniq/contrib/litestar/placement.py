@@ -54,6 +54,7 @@ def mark_started(key: str) -> None:
 
 
 def unmark(key: str) -> None:
+    """Take that back: the worker is gone."""
     keys = [each for each in os.environ.get(MARK, "").split(",") if each and each != key]
     if keys:
         os.environ[MARK] = ",".join(keys)

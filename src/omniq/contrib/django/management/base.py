@@ -107,6 +107,7 @@ def found(filter: TaskFilter) -> Iterator[TaskRow]:
 
 
 def counted(number: int, what: str = "task") -> str:
+    """A number and what it is of, in words."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
