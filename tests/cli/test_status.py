@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -95,6 +97,22 @@ def test_a_misspelt_database_is_not_made(here: Path, monkeypatch: pytest.MonkeyP
     told = omniq("status")
     assert told.exit_code == 1 and f"no queue is kept at SQLite {here}/tsks.db" in told.output
     assert [path.name for path in here.iterdir() if path.name != "__pycache__"] == ["app.py"]
+
+
+def test_looking_makes_no_queue_of_another_database(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(here / "theirs.db")) as theirs:
+        theirs.execute("CREATE TABLE orders (name TEXT)")
+        theirs.commit()
+    before = (here / "theirs.db").read_bytes()
+    monkeypatch.setenv("OMNIQ_STORAGE_URL", f"sqlite:///{here}/theirs.db")
+    for words in (["status"], ["retry", "0198c0de-0000-7000-8000-000000000000"]):
+        told = omniq(*words)
+        assert told.exit_code == 1
+        assert f"no queue is kept at SQLite {here}/theirs.db" in told.output
+    assert (here / "theirs.db").read_bytes() == before
+    assert [path.name for path in here.iterdir()] == ["theirs.db"]
 
 
 def test_looking_at_a_queue_leaves_nothing_beside_it(

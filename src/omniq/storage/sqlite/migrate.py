@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from importlib.resources import files
+from pathlib import Path
 
 from omniq.errors import SchemaError
 
@@ -97,6 +99,17 @@ def version(connection: sqlite3.Connection, where: str) -> int:
             "names: finish its tasks with that one, then remove the file, or name another"
         )
     return 0
+
+
+def made(path: Path) -> bool:
+    """Whether a file has OmniQ's tables. Also True where it cannot be told: opening it tells why."""
+    if not path.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as there:
+            return version(there, str(path)) > 0
+    except (sqlite3.Error, SchemaError):
+        return True
 
 
 def statements(text: str) -> Iterator[str]:

@@ -32,7 +32,7 @@ from omniq.storage.sqlite.claim import claim_tasks, extend_lease
 from omniq.storage.sqlite.connection import Connection
 from omniq.storage.sqlite.ears import Watch, WatchingEar, post_of
 from omniq.storage.sqlite.edges import UNIT_ROWS
-from omniq.storage.sqlite.migrate import migrate
+from omniq.storage.sqlite.migrate import made, migrate
 from omniq.storage.sqlite.place import prepare
 from omniq.storage.sqlite.sweep import sweep_once
 from omniq.storage.sqlite.writer import Writer, tune
@@ -140,7 +140,7 @@ class AsyncSQLiteStorage(AsyncStorage):
         return f"SQLite {self.path}"
 
     def exists(self) -> bool:
-        return self.path.exists()
+        return made(self.path)
 
     async def apply(self, units: Sequence[Unit]) -> Receipt:
         return await self._transaction(self._apply, units)
