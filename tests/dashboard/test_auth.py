@@ -16,6 +16,7 @@ from omniq import AsyncOmniQ
 from omniq.dashboard import DashboardApp, Principal
 from omniq.dashboard.auth import Gate
 from omniq.dashboard.token import TOKEN_FILE, shared_token
+from omniq.errors import ConfigError
 from tests.dashboard.kit import SAME, TOKEN, client, form_token, post, sign_in
 
 pytestmark = pytest.mark.asyncio
@@ -111,6 +112,25 @@ async def test_user_and_password(queue: AsyncOmniQ) -> None:
         assert (await visitor.get("/", auth=("ada", "wrong"))).status_code == 401
         assert (await visitor.get("/", auth=("ada", "engine"))).status_code == 200
         assert (await visitor.get("/", params={"token": TOKEN})).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("auth", "why"),
+    [
+        ("engine", "auth=str of the dashboard is neither a function of the request nor"),
+        (["ada", "engine"], "auth=list of the dashboard"),
+        (True, "auth=bool of the dashboard"),
+        (("ada",), "wants two texts"),
+        (("ada", ""), "is the variable set that the password is read from?"),
+        (("ada", None), "is the variable set that the password is read from?"),
+        (("", "engine"), "wants two texts"),
+    ],
+)
+async def test_what_cannot_close_it_is_refused(queue: AsyncOmniQ, auth: Any, why: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        DashboardApp(queue, auth=auth)
+    assert why in str(caught.value)
+    assert "engine" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

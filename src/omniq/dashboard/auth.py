@@ -14,6 +14,7 @@ from litestar import Request, Response
 from msgspec import Struct
 
 from omniq.dashboard.token import derive, same, shared_token
+from omniq.errors import ConfigError
 from omniq.models import OmniQConfig
 
 LOGIN_LIFE = 30 * 86_400
@@ -99,6 +100,23 @@ class Gate:
         if isinstance(answer, bool) or answer is None:
             return Principal("visitor") if answer else None
         return Principal(answer) if isinstance(answer, str) else answer
+
+
+def check_auth(auth: object) -> None:
+    """Refuse what would open the dashboard to nobody, or, with a password left out, to all."""
+    if auth is None or callable(auth):
+        return
+    if not isinstance(auth, tuple):
+        raise ConfigError(
+            f"auth={type(auth).__name__} of the dashboard is neither a function of the request nor "
+            "(user, password): write auth=('ada', password). For a token of your own, leave auth "
+            "out and set dashboard_token"
+        )
+    if len(auth) != 2 or not all(isinstance(each, str) and each for each in auth):
+        raise ConfigError(
+            "auth of the dashboard wants two texts that are not empty, (user, password); is the "
+            "variable set that the password is read from?"
+        )
 
 
 def _basic(request: Request[Any, Any, Any], user: str, password: str) -> Principal | None:

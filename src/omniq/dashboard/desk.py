@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from omniq.dashboard.assets import VERSION
-from omniq.dashboard.auth import Auth, Gate
+from omniq.dashboard.auth import Auth, Gate, check_auth
 from omniq.dashboard.components.layout import NavEntry
 from omniq.dashboard.live import Hub
 from omniq.dashboard.reads import Reads, Watched
@@ -30,6 +30,7 @@ class Desk:
         nav: tuple[NavEntry, ...],
         hosts: Collection[str] = (),
     ) -> None:
+        check_auth(auth)
         self.queue, self.nav, self.hosts = queue, nav, hosts
         self._config, self._auth = config, auth
         self._gate: Gate | None = None
