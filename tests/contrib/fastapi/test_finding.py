@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
+import anyio.from_thread
 import pytest
 from fastapi import Depends, FastAPI, WebSocket
 from pydantic import BaseModel
@@ -180,7 +181,8 @@ async def test_a_test_client_that_is_not_entered_says_so() -> None:
     assert str(caught.value) == (
         "OmniQ is not started in this app, so there is no queue for this route. Start it with "
         "the app: write lifespan=omniq.lifespan where the app is made, or omniq.init_app(app). "
-        "In a test, enter the app's lifespan: `with TestClient(app) as client:`, or `async with "
+        "Only the outermost app is started: not one that is mounted. In a test, enter the app's "
+        "lifespan: `with TestClient(app) as client:`, or `async with "
         "app.router.lifespan_context(app):` around httpx."
     )
 
@@ -211,6 +213,30 @@ async def test_a_name_nobody_started_is_answered_with_the_one_that_was_meant() -
         "emails). Each name is an extension of its own: "
         "OmniQExtension(name='emials').init_app(app)"
     )
+
+
+async def test_a_name_that_is_like_none_is_not_told_twice_what_there_is() -> None:
+    app = FastAPI(lifespan=extension().lifespan)
+
+    @app.get("/")
+    async def route(queue: EmailQueue) -> None: ...
+
+    async with served(app) as browser:
+        with pytest.raises(NotStarted) as caught:
+            await browser.get("/")
+    assert "no queue named 'emails' (started: queue)" in str(caught.value)
+
+
+async def test_a_plain_route_reaches_the_queue_through_the_apps_loop() -> None:
+    app = FastAPI(lifespan=extension().lifespan)
+
+    @app.post("/")
+    def route(queue: QueueDep) -> str:
+        return anyio.from_thread.run(queue.enqueue, add, (5, 10))
+
+    async with served(app) as browser:
+        task = (await browser.post("/")).json()
+        assert await app.state.omniq.get_result(task, 20) == 15
 
 
 async def test_a_name_that_cannot_be_one_is_refused_at_once() -> None:

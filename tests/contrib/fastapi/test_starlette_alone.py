@@ -75,6 +75,18 @@ async def test_importing_makes_nothing_and_does_not_load_the_dashboard(
     assert [path.name for path in here.iterdir()] == ["program.py"]
 
 
+@pytest.mark.parametrize("room", ["starlette", "fastapi"])
+async def test_a_missing_extra_is_named(here: Path, room: str) -> None:
+    (here / "program.py").write_text(
+        f"import sys\nsys.modules[{room!r}] = None\n"
+        f"try:\n    import omniq.contrib.{room}\n"
+        "except ModuleNotFoundError as error:\n    print(error)\n"
+    )
+    done = run(["program.py"], cwd=here)
+    wanted = f"omniq.contrib.{room} needs {room}: pip install 'omniq-tasks[{room}]'\n"
+    assert (done.stdout, done.stderr) == (wanted, "")
+
+
 async def test_without_a_dashboard_litestar_is_not_needed(here: Path) -> None:
     program = PROGRAM.replace('            print((await client.get("/omniq/health")).text)\n', "")
     program = program.replace(

@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from omniq import AsyncOmniQ
+from omniq import AsyncOmniQ, OmniQ
 from omniq.contrib import fastapi as omniq
 from omniq.contrib import starlette as bare
 from omniq.contrib.fastapi import OmniQExtension, QueueDep
@@ -106,6 +106,36 @@ async def test_it_runs_under_starlettes_test_client(way: Any) -> None:
         task = client.post("/add", params={"x": 20, "y": 22}).json()
         assert client.portal is not None
         assert client.portal.call(app.state.omniq.get_result, task, 20) == 42
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"worker": "false"}, "worker='false'): write True, False or None"),
+        ({"dashboard": "no"}, "dashboard='no'): write True, False or None"),
+        ({"url": "shop.example"}, "for example url='https://shop.example/api'"),
+        ({"queue": OmniQ(storage_type="memory")}, "wants an AsyncOmniQ"),
+    ],
+)
+async def test_settings_that_would_mean_something_else_are_refused(
+    options: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        OmniQExtension(**options)
+    assert why in str(caught.value)
+
+
+@pytest.mark.parametrize("mounted", [False, True])
+async def test_a_dashboard_that_nothing_closes_stops_the_start(mounted: bool) -> None:
+    auth: Any = ("ada", "")  # as of a variable that is not set
+    omniq_ = extension() if mounted else extension(auth=auth)
+    app = FastAPI(lifespan=omniq_.lifespan)
+    if mounted:
+        app.mount("/a", omniq_.dashboard())
+        app.mount("/b", omniq_.dashboard(auth))
+    with pytest.raises(ConfigError, match="is the variable set"):
+        async with app.router.lifespan_context(app):
+            raise AssertionError("it started")
 
 
 async def test_nothing_happens_before_it_is_asked_for(here: Path) -> None:

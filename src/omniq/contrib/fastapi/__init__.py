@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from omniq.contrib.fastapi.depends import QueueDep, get_queue, queue_dependency
+try:
+    from omniq.contrib.fastapi.depends import QueueDep, get_queue, queue_dependency
+except ModuleNotFoundError as error:
+    missing = (error.name or "").partition(".")[0]
+    if missing not in ("fastapi", "starlette"):
+        raise
+    raise ModuleNotFoundError(
+        f"omniq.contrib.fastapi needs {missing}: pip install 'omniq-tasks[fastapi]'",
+        name=error.name,
+    ) from error
+
 from omniq.contrib.fastapi.extension import OmniQExtension
 from omniq.contrib.fastapi.shared import (
     dashboard,

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from starlette.requests import HTTPConnection
+try:
+    from starlette.requests import HTTPConnection
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "starlette":
+        raise
+    raise ModuleNotFoundError(
+        "omniq.contrib.starlette needs starlette: pip install 'omniq-tasks[starlette]'",
+        name=error.name,
+    ) from error
 
 from omniq.contrib.starlette.extension import OmniQExtension
 from omniq.contrib.starlette.lookup import MAIN, find_queue

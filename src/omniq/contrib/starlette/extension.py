@@ -67,6 +67,20 @@ class OmniQExtension:
                 "OmniQExtension was given both queue= and settings, and the settings would have "
                 "no effect: put them where that queue is made"
             )
+        for option, value in (("worker", worker), ("dashboard", dashboard)):
+            if value is not None and not isinstance(value, bool):  # "false" would mean yes
+                raise ConfigError(f"OmniQExtension({option}={value!r}): write True, False or None")
+        if queue is not None and not isinstance(queue, AsyncOmniQ):
+            raise ConfigError(
+                f"OmniQExtension(queue=...) wants an AsyncOmniQ, which lives on the app's event "
+                f"loop, not {type(queue).__name__}: make it with AsyncOmniQ(...), of the same "
+                "arguments as OmniQ(...)"
+            )
+        if url is not None and not str(url).startswith(("http://", "https://")):
+            raise ConfigError(
+                f"OmniQExtension(url={url!r}): where people reach the app is wanted, for example "
+                "url='https://shop.example/api'"
+            )
         self.queue = AsyncOmniQ(config, **options) if queue is None else queue
         self.name, self._auth, self._url, self._announce = name, auth, url, announce
         self._works = self.queue.embedded if worker is None else worker
@@ -111,6 +125,9 @@ class OmniQExtension:
         _check_app(app, "lifespan")
         web = role() == "web"
         shown = self._show(app) if web else None
+        for each in (shown, *self._handed_out) if web else ():
+            if each is not None:
+                each.prepare()
         lookup.enter(app, self)
         self._apps.append(app)
         try:

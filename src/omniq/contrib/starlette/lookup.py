@@ -94,8 +94,10 @@ def _names(conn: HTTPConnection) -> list[str]:
 
 def _missing(name: str, known: list[str]) -> str:
     if known:
+        near = did_you_mean(name, known)
+        near = near if "did you mean" in near else ""  # all of them are named anyway
         return (
-            f"this app has started no queue named {name!r}{did_you_mean(name, known)} "
+            f"this app has started no queue named {name!r}{near} "
             f"(started: {', '.join(dict.fromkeys(known))}). Each name is an extension of its own: "
             f"OmniQExtension(name={name!r}).init_app(app)"
         )
@@ -103,6 +105,7 @@ def _missing(name: str, known: list[str]) -> str:
     return (
         f"OmniQ is not started in this app{which}, so there is no queue for this route. Start "
         "it with the app: write lifespan=omniq.lifespan where the app is made, or "
-        "omniq.init_app(app). In a test, enter the app's lifespan: `with TestClient(app) as "
+        "omniq.init_app(app). Only the outermost app is started: not one that is mounted. In a "
+        "test, enter the app's lifespan: `with TestClient(app) as "
         "client:`, or `async with app.router.lifespan_context(app):` around httpx."
     )

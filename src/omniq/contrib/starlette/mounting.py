@@ -48,6 +48,10 @@ class Dashboard:
             self._made = DashboardApp(self._queue, auth=_asking(auth) if callable(auth) else auth)
         return self._made
 
+    def prepare(self) -> None:
+        """Make it now, so that what is wrong with it stops the start, not the first visitor."""
+        _ = self.app
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
