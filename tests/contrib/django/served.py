@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 import httpx
 
-from omniq import AsyncOmniQ, TaskFilter
-from omniq.models.row import TaskRow
+from omniq import AsyncOmniQ
 from omniq.storage.sqlite.guest import GuestSQLiteStorage
 from tests.contrib.django.project import Project
 from tests.programs import Program, free_port
@@ -222,17 +221,6 @@ def queue_of(project: Project, kind: Kind) -> AsyncOmniQ:
         return AsyncOmniQ(base_dir=home, embedded=False)
     storage = GuestSQLiteStorage(project.folder / "db.sqlite3", remedy="migrate")
     return AsyncOmniQ(base_dir=home, task_queue=storage, embedded=False)
-
-
-async def rows_in(queue: AsyncOmniQ) -> dict[str, TaskRow]:
-    found = dict[str, TaskRow]()
-    cursor = None
-    while True:
-        page = await queue.find(TaskFilter(), limit=500, cursor=cursor)
-        found |= {row.id: row for row in page.tasks}
-        cursor = page.cursor
-        if cursor is None:
-            return found
 
 
 def notes_in(project: Project) -> Counter[str]:

@@ -17,9 +17,9 @@ from tests.contrib.django.served import (
     made,
     notes_in,
     queue_of,
-    rows_in,
     serving,
 )
+from tests.rows import rows_in
 
 pytestmark = pytest.mark.asyncio
 

@@ -24,10 +24,10 @@ from tests.contrib.django.served import (
     made,
     notes_in,
     queue_of,
-    rows_in,
     serving,
 )
 from tests.programs import Program
+from tests.rows import rows_in
 
 pytestmark = pytest.mark.asyncio
 GRACE = 0.5

@@ -13,9 +13,9 @@ from time import monotonic
 import httpx
 import pytest
 
-from omniq import AsyncOmniQ, Status, TaskFilter
-from omniq.models.row import TaskRow
+from omniq import AsyncOmniQ, Status
 from tests.contrib.fastapi.serving import Web, serving
+from tests.rows import rows_in
 
 pytestmark = pytest.mark.asyncio
 GRACE = 0.5
@@ -79,7 +79,7 @@ async def test_a_stop_under_load_loses_nothing(tmp_path: Path, server: str, app:
         assert "Traceback" not in web.output, web.output
     acknowledged = sender.join()
     async with AsyncOmniQ(base_dir=tmp_path / ".omniq", embedded=False) as queue:
-        rows = await _rows(queue)
+        rows = await rows_in(queue)
         assert set(acknowledged) <= rows.keys()
         left = {id: row for id, row in rows.items() if row.status is not Status.SUCCEEDED}
         assert left, "it was stopped while there was work"
@@ -92,22 +92,11 @@ async def test_a_stop_under_load_loses_nothing(tmp_path: Path, server: str, app:
         with serving(server, app, cwd=tmp_path, env=SETTINGS) as web:
             async for result in queue.results(rows):
                 assert result.status == "success"
-        rows = await _rows(queue)
+        rows = await rows_in(queue)
         assert {row.attempt for row in rows.values()} == {1}
     again = _runs(tmp_path)
     assert again.keys() >= runs.keys() and len(again) == len(rows)
     assert sum(again.values()) <= len(rows) + len(given_back), "nothing else ran twice"
-
-
-async def _rows(queue: AsyncOmniQ) -> dict[str, TaskRow]:
-    found = dict[str, TaskRow]()
-    cursor = None
-    while True:
-        page = await queue.find(TaskFilter(), limit=500, cursor=cursor)
-        found |= {row.id: row for row in page.tasks}
-        cursor = page.cursor
-        if cursor is None:
-            return found
 
 
 def _runs(folder: Path) -> Counter[str]:
