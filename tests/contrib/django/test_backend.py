@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
 from django.test import modify_settings, override_settings
 from django.utils import timezone
 
@@ -115,7 +115,7 @@ def test_values_are_those_json_would_give(ended: Callable[[Any], Any]) -> None:
 
 
 def test_arguments_that_json_cannot_hold_are_refused_at_once() -> None:
-    with pytest.raises(TypeError, match="Unsupported type"):
+    with pytest.raises(TypeError, match=r"Unsupported type: .*must be JSON\. Pass .* an id"):
         declared.add.enqueue(datetime.now(UTC), 1)
     assert queue.counts() == []
 
@@ -270,6 +270,13 @@ def test_a_queue_no_worker_serves_is_refused(omniq: Any) -> None:
         declared.add.using(queue_name="email").enqueue(1, 2)
 
 
+def test_a_queue_of_no_backend_is_refused() -> None:
+    tasks = {"default": {"BACKEND": OMNIQ, "QUEUES": ["default", "emails"]}}
+    refused = pytest.raises(InvalidTask, match=r"\"QUEUES\"\] does .*did you mean 'emails'")
+    with override_settings(TASKS=tasks), refused:
+        declared.add.using(queue_name="email")
+
+
 def test_names_omniq_cannot_keep_are_refused() -> None:
     with pytest.raises(InvalidTask, match="queue name 'a b' is not allowed"):
         declared.add.using(queue_name="a b")
@@ -296,6 +303,26 @@ def test_checks_name_a_wrong_option() -> None:
     assert found.id == "omniq.E051"
     assert "TASKS['default'][\"OPTIONS\"] has no key 'STORAGE_TYP'" in found.msg
     assert "STORAGE_TYPE" in found.msg
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"DATABASE": "defualt"}, "[\"DATABASE\"] is 'defualt', which DATABASES does not have"),
+        ({"STORAGE_URL": "postgresql://db/shop"}, "'postgresql' is unknown"),
+    ],
+)
+def test_checks_name_a_place_that_is_not_there(options: dict[str, Any], says: str) -> None:
+    with override_settings(TASKS={"default": {"BACKEND": OMNIQ, "OPTIONS": options}}):
+        (found,) = task_backends["default"].check()
+    assert found.id == "omniq.E051" and says in found.msg
+
+
+def test_options_that_are_no_dict() -> None:
+    refused = pytest.raises(ImproperlyConfigured, match=r"\"OPTIONS\"\] is a list; a dict")
+    tasks = {"default": {"BACKEND": OMNIQ, "OPTIONS": ["DATABASE"]}}
+    with override_settings(TASKS=tasks), refused:
+        task_backends["default"]
 
 
 # -- OPTIONS -----------------------------------------------------------------------------

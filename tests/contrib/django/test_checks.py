@@ -57,6 +57,8 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     ("E007", {"QUEUES": ["emails"]}, "go to 'default', which", "Add 'default' to QUEUES"),
     ("E008", {"DASHBOARD_AUTH": "shop.nobody.may"}, "No module named 'shop'", "takes the request"),
     ("E008", {"DASHBOARD_AUTH": f"{__name__}.WORD"}, "names a str", "takes the request"),
+    ("E009", {"STORAGE_URL": "postgresql://db/shop"}, "'postgresql' is unknown", "a place that is"),
+    ("E009", {"STORAGE_TYPE": "redis"}, "'redis' is not there yet", "leave both out"),
     ("W001", {"STORAGE_TYPE": "memory"}, "nobody works on them", "EMBEDDED_WORKER to True"),
     ("W002", {"DATABASE": "default", "ENQUEUE_ON_COMMIT": True}, "no effect", "Leave"),
     ("W004", {"BASE_DIR": "tasks"}, "'tasks', where tasks and keys are kept", "absolute path"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
@@ -18,8 +18,15 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, transaction
 from django.utils import timezone
 
+from omniq.config import load_config
 from omniq.contrib.django.attempt import adopt
-from omniq.contrib.django.conf import Overlay, django_settings, overlaid, read_settings
+from omniq.contrib.django.conf import (
+    Overlay,
+    django_settings,
+    overlaid,
+    read_settings,
+    refuse_place,
+)
 from omniq.contrib.django.faces import aqueue, queue
 from omniq.contrib.django.framework import (
     BaseTaskBackend,
@@ -31,12 +38,16 @@ from omniq.contrib.django.framework import (
 from omniq.contrib.django.result import MARK, Reading, at, marked, not_started, opened, task_at
 from omniq.contrib.django.runtime import blocking, native, on_loop, refuse_async
 from omniq.contrib.django.task import AnyTask, OmniQTask, call_options, options_of
-from omniq.errors import OmniQError, did_you_mean
+from omniq.errors import ConfigError, OmniQError, did_you_mean
 from omniq.ids import is_task_id, time_of
 from omniq.models.task import Task
 from omniq.queue.stores import that_count
 
 T = TypeVar("T")
+_JSON: Final = (
+    "what a Django task is given must be JSON. Pass what it can be found or made by again, an id "
+    "or text, or let omniq.contrib.django.queue.enqueue() carry it to a plain function"
+)
 
 
 class OmniQBackend(BaseTaskBackend):
@@ -54,10 +65,21 @@ class OmniQBackend(BaseTaskBackend):
 
     def __init__(self, alias: str, params: Mapping[str, Any]) -> None:
         super().__init__(alias, dict(params))
+        if not isinstance(self.options, Mapping):
+            raise ImproperlyConfigured(
+                f"{self._label} is a {type(self.options).__name__}; a dict of settings is wanted, "
+                f'for example {self._label} = {{"DATABASE": "default"}}'
+            )
         self.overlay = Overlay.of(self.options)
 
     def validate_task(self, task: AnyTask) -> None:
         """Refuse what Django refuses, and names and options OmniQ cannot keep."""
+        if self.queues and task.queue_name not in self.queues:
+            near = did_you_mean(task.queue_name, self.queues)
+            raise InvalidTask(  # Django's sentence, and what it leaves open
+                f"Queue {task.queue_name!r} is not valid for backend. "
+                f'TASKS[{self.alias!r}]["QUEUES"] does not have it{near}'
+            )
         super().validate_task(task)
         try:
             options_of(task)
@@ -120,7 +142,12 @@ class OmniQBackend(BaseTaskBackend):
         func: Any = task  # FUNCTIONS knows what it stands for
         wanted = Task(func=func, run_at=_aware(task.run_after), metadata=metadata, **options)
         moment = at(time_of(wanted.id))
-        result = not_started(task, args, kwargs, id=wanted.id, alias=self.alias, enqueued_at=moment)
+        try:
+            result = not_started(
+                task, args, kwargs, id=wanted.id, alias=self.alias, enqueued_at=moment
+            )
+        except TypeError as error:
+            raise TypeError(f"{error}: {_JSON}") from error
         wanted.args, wanted.kwargs = tuple(result.args), result.kwargs
         return wanted, result
 
@@ -157,6 +184,11 @@ class OmniQBackend(BaseTaskBackend):
             raise TaskResultDoesNotExist(id)
         return reading
 
+    @property
+    def _label(self) -> str:
+        """What its options are called in an error."""
+        return f'TASKS[{self.alias!r}]["OPTIONS"]'
+
     # -- the rest ------------------------------------------------------------------------
 
     def check(self, **kwargs: Any) -> Iterable[Any]:
@@ -171,9 +203,10 @@ class OmniQBackend(BaseTaskBackend):
                 )
             )
         try:
-            read_settings(self.options)
-        except ImproperlyConfigured as error:
-            where = f'TASKS[{self.alias!r}]["OPTIONS"]'
+            read = read_settings(self.options)
+            refuse_place(read, load_config(read.omniq))
+        except (ImproperlyConfigured, ConfigError) as error:
+            where = self._label
             said = str(error).replace("OMNIQ[", f"{where}[").replace("OMNIQ has", f"{where} has")
             hint = "OPTIONS takes the keys of settings.OMNIQ and overlays them for this backend."
             found.append(Error(said, hint=hint, id="omniq.E051"))

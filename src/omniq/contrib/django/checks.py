@@ -24,6 +24,7 @@ from omniq.contrib.django.conf import (
     near,
     raw_settings,
     read_settings,
+    refuse_place,
     under_test,
 )
 from omniq.errors import ConfigError, did_you_mean
@@ -54,6 +55,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         return [Error(str(error), hint=_VALUE, id="omniq.E002")]
     return [
         *_database(given, read),
+        *_place(read, config),
         *_queues(read, config),
         *_hook(read),
         *_surprises(read, config),
@@ -112,7 +114,7 @@ def _database(given: Mapping[str, Any], read: DjangoSettings) -> Iterator[CheckM
         )
     if (why := trouble(read.database)) is not None:
         hint = "Name an alias of DATABASES whose database can keep tasks."
-        yield Error(f"{why}.", hint=hint, id="omniq.E005")
+        yield Error(why, hint=hint, id="omniq.E005")
     elif not under_test():
         try:
             native_storage(read.database)
@@ -128,6 +130,15 @@ def _database(given: Mapping[str, Any], read: DjangoSettings) -> Iterator[CheckM
                 "{'transaction_mode': 'IMMEDIATE'}.",
                 id="omniq.W005",
             )
+
+
+def _place(read: DjangoSettings, config: OmniQConfig) -> Iterator[CheckMessage]:
+    if read.database is None:
+        try:
+            refuse_place(read, config)
+        except ConfigError as error:
+            hint = "Set STORAGE_TYPE or STORAGE_URL to a place that is there, or leave both out."
+            yield Error(f"Tasks cannot be kept: {error}", hint=hint, id="omniq.E009")
 
 
 def _queues(read: DjangoSettings, config: OmniQConfig) -> Iterator[CheckMessage]:
