@@ -338,7 +338,9 @@ async def test_a_child_runs_after_its_parents_and_dies_with_them(queue: AsyncOmn
         await queue.enqueue(plain, (1,), depends_on=uuid7())
 
 
-async def test_a_function_no_worker_knows_is_kept_and_offered_again(queue: AsyncOmniQ) -> None:
+async def test_a_function_no_worker_knows_is_kept_and_offered_again(
+    queue: AsyncOmniQ, caplog: pytest.LogCaptureFixture
+) -> None:
     handle = await queue.enqueue("somewhere.else:gone", (1,))
     async with asyncio.timeout(10), queue.listen({"events"}) as ear:
         while True:
@@ -349,6 +351,8 @@ async def test_a_function_no_worker_knows_is_kept_and_offered_again(queue: Async
     row = (await queue.info(handle)).row
     assert (row.status, row.attempt) == (Status.SCHEDULED, 0)
     assert "not registered" in page.events[0].data["reason"]
+    (said,) = [each.getMessage() for each in caplog.records if handle in each.getMessage()]
+    assert "waits for a worker that has its function" in said and "somewhere.else:gone" in said
 
 
 async def test_bad_input_is_refused_before_anything_is_stored(queue: AsyncOmniQ) -> None:

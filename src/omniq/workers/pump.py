@@ -14,7 +14,14 @@ import msgspec
 from omniq.errors import LeaseLost, StorageError
 from omniq.ids import uuid7
 from omniq.models.filters import Batch, Claim, HeldTask, Slot
-from omniq.models.outcome import Cancelled, Failed, Outcome, Released, Succeeded
+from omniq.models.outcome import (
+    Cancelled,
+    Failed,
+    Outcome,
+    Released,
+    Succeeded,
+    UnknownFunction,
+)
 from omniq.models.row import TaskRow
 from omniq.models.status import Status
 from omniq.models.task import TaskBody
@@ -122,6 +129,10 @@ class Pump:
             move = policy.settle(run.row, run.body, outcome, now, rules)
         self._ended.append((run.row, move))
         kind = type(outcome)
+        if isinstance(outcome, UnknownFunction):  # in no attempt's errors: nobody else tells why
+            log.warning(
+                "task %s waits for a worker that has its function: %s", run.row.id, outcome.reason
+            )
         log.debug("task %s (%s) ended as %s", run.row.id, run.row.name, kind.__name__)
         if kind is Succeeded or kind is Failed:
             ended: Ended = "ok"

@@ -157,8 +157,9 @@ def test_all_failed_tasks_run_again(kept: None) -> None:
     ],
 )
 def test_unclear_wishes(words: list[str], said: str) -> None:
-    with pytest.raises(CommandError, match=said):
+    with pytest.raises(CommandError, match=said) as refused:
         manage("omniq_retry", *words)
+    assert refused.value.returncode == 2
 
 
 # -- prune ---------------------------------------------------------------------------------

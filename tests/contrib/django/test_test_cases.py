@@ -207,11 +207,19 @@ def test_async_tests() -> None:
             await Order.objects.acreate(number="a")
             handle = await aqueue.enqueue(pay_async, ("a",))
             await aassert_enqueued(pay_async, times=1)
+            await self.aassertEnqueued(pay_async, times=1)
+            assert len(await self.aenqueued()) == 1
             assert (await adrain()).succeeded == 1
             assert (await aqueue.result(handle)).value == 1
             assert (await Order.objects.aget(number="a")).paid
             with self.assertRaisesRegex(SyncInAsync, r"await adrain\(...\)"):
                 self.drain()
+
+        async def test_the_same_as_methods(self) -> None:
+            await self.aassertNothingEnqueued()
+            await aqueue.enqueue(pay_async, ("a",), delay=60)
+            assert (await self.adrain()).runs == ()
+            assert len((await self.arun_until_empty()).runs) == 1
 
     run(Awaiting)
 

@@ -238,7 +238,8 @@ def test_it_leaves_after_so_many_tasks() -> None:
     [
         (["--max-tasks", "0"], "0 is not a number greater than zero"),
         (["--max-tasks", "-1"], "-1 is not a number greater than zero"),
-        (["--concurrency", "few"], "invalid positive value: 'few'"),
+        (["--concurrency", "few"], "few is not a number greater than zero"),
+        (["--drain-timeout", "long"], "long is not zero or greater, and finite"),
         (["--threads", "0"], "0 is not a number greater than zero"),
         (["--drain-timeout", "-1"], "-1 is not zero or greater, and finite"),
         (["--drain-timeout", "inf"], "inf is not zero or greater, and finite"),

@@ -100,6 +100,17 @@ def assert_nothing_enqueued(func: Func | Any = None) -> None:
     expect_none(enqueued(), func)
 
 
+def _async(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    return sync_to_async(function, thread_sensitive=True)
+
+
+adrain = _async(drain)
+arun_until_empty = _async(run_until_empty)
+aenqueued = _async(enqueued)
+aassert_enqueued = _async(assert_enqueued)
+aassert_nothing_enqueued = _async(assert_nothing_enqueued)
+
+
 @contextmanager
 def fresh_store() -> Iterator[None]:
     """Keep tasks in memory, in a store that is empty at first and forgotten at the end.
@@ -127,6 +138,11 @@ class OmniQTestMixin:
     enqueued = staticmethod(enqueued)
     assertEnqueued = staticmethod(assert_enqueued)  # noqa: N815 - as unittest names them
     assertNothingEnqueued = staticmethod(assert_nothing_enqueued)  # noqa: N815
+    adrain = staticmethod(adrain)
+    arun_until_empty = staticmethod(arun_until_empty)
+    aenqueued = staticmethod(aenqueued)
+    aassertEnqueued = staticmethod(aassert_enqueued)  # noqa: N815
+    aassertNothingEnqueued = staticmethod(aassert_nothing_enqueued)  # noqa: N815
 
 
 class OmniQTestCase(OmniQTestMixin, TestCase):
@@ -135,17 +151,6 @@ class OmniQTestCase(OmniQTestMixin, TestCase):
 
 class OmniQTransactionTestCase(OmniQTestMixin, TransactionTestCase):
     """Django's TransactionTestCase with the same."""
-
-
-def _async(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
-    return sync_to_async(function, thread_sensitive=True)
-
-
-adrain = _async(drain)
-arun_until_empty = _async(run_until_empty)
-aenqueued = _async(enqueued)
-aassert_enqueued = _async(assert_enqueued)
-aassert_nothing_enqueued = _async(assert_nothing_enqueued)
 
 
 def _in_memory() -> BaseTaskQueue:

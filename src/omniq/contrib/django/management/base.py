@@ -113,7 +113,7 @@ def counted(number: int, what: str = "task") -> str:
 
 def positive(text: str) -> int:
     """A whole number from 1 on."""
-    number = int(text)
+    number = int(text) if text.strip().lstrip("+-").isdecimal() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a number greater than zero")
     return number
@@ -121,7 +121,10 @@ def positive(text: str) -> int:
 
 def not_negative(text: str) -> float:
     """A number from 0 on."""
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
     if not 0 <= number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not zero or greater, and finite")
     return number

@@ -52,10 +52,11 @@ class Command(OmniQCommand):
         if bool(ids) == options["failed"]:
             raise CommandError(
                 "say which tasks: their ids, or --failed for all that have failed"
-                + (", not both" if ids else "")
+                + (", not both" if ids else ""),
+                returncode=2,
             )
         if chosen and not options["failed"]:
-            raise CommandError("--queue and --name go with --failed")
+            raise CommandError("--queue and --name go with --failed", returncode=2)
         if options["failed"]:
             done = sum(self._all_failed(options) for _ in places(options["backend"]))
             said = "would run" if options["dry_run"] else "will run"
