@@ -30,6 +30,16 @@ def test_keys_are_the_options_in_upper_case(omniq: Omniq) -> None:
     assert set(OPTION_OF) == {option.name.upper() for option in OPTIONS} - {"EMBEDDED"}
 
 
+def test_a_backend_with_a_place_of_its_own_leaves_the_database(omniq: Omniq) -> None:
+    omniq(DATABASE="default", RETRIES=0)
+    with conf.overlaid(conf.Overlay.of({"STORAGE_URL": "sqlite:////srv/tasks.db"})):
+        own = django_settings()
+    assert own.database is None and own.omniq["retries"] == 0
+    assert own.omniq["storage_url"] == "sqlite:////srv/tasks.db"
+    with conf.overlaid(conf.Overlay.of({"RETRIES": 1})):
+        assert django_settings().database == "default"
+
+
 def test_the_environment_wins(omniq: Omniq, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMNIQ_MAX_WORKERS", "7")
     monkeypatch.setenv("OMNIQ_ENQUEUE_ON_COMMIT", "yes")

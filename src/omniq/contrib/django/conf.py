@@ -132,9 +132,14 @@ def django_settings() -> DjangoSettings:
     over, tester = _overlay.get(), os.getpid() if under_test() else 0
     found = _read.get((over.name, tester))
     if found is None:
-        found = read_settings({**raw_settings(), **over.given})
+        found = read_settings({**raw_settings(), **_elsewhere(over.given), **over.given})
         _read[over.name, tester] = found
     return found
+
+
+def _elsewhere(given: Mapping[str, Any]) -> dict[str, Any]:
+    """An overlay with a place of its own does not keep its tasks in the DATABASE below it."""
+    return {"DATABASE": None} if given.get("STORAGE_URL") or given.get("STORAGE_TYPE") else {}
 
 
 def forget_settings() -> None:
