@@ -113,3 +113,12 @@ def test_the_address_is_read_from_the_command(command: str, address: str | None)
 
 def test_the_address_may_come_from_the_environment() -> None:
     assert served_at(["uvicorn", "app:app"], {"UVICORN_PORT": "8200"}) == "http://127.0.0.1:8200"
+
+
+def test_a_process_the_server_spawned_knows_the_address_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spawned = "from multiprocessing.spawn import spawn_main; spawn_main(tracker_fd=5)"
+    monkeypatch.setattr("sys.orig_argv", ["python", "-c", spawned, "--multiprocessing-fork"])
+    monkeypatch.setattr("sys.argv", ["/venv/bin/uvicorn", "app:app", "--reload", "--port", "8100"])
+    assert served_at(environ={}) == "http://127.0.0.1:8100"

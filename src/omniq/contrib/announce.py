@@ -54,7 +54,8 @@ def served_at(
 
     An app is not told where it is served. None if the server is not one we know.
     """
-    argv = sys.orig_argv if argv is None else argv
+    if argv is None:  # a process that `--reload` or `--workers` spawned has its parent's sys.argv
+        argv = sys.orig_argv if _program(sys.orig_argv) in SERVERS else sys.argv
     environ = os.environ if environ is None else environ
     program = _program(argv)
     if program not in SERVERS or any(word.startswith(("--uds", "--fd")) for word in argv):
