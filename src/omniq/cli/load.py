@@ -46,7 +46,7 @@ FRAMEWORKS = (
     ),
     Framework(  # what wsgi.py and asgi.py of a project hold
         "django.core.handlers.base:BaseHandler",
-        "omniq.contrib.django.host:DjangoHost",
+        "omniq.contrib.django.workers.host:DjangoHost",
         ("omniq.contrib.django",),
         "the application of a Django project with OmniQ in INSTALLED_APPS",
     ),

@@ -129,6 +129,12 @@ class Pump:
             move = policy.settle(run.row, run.body, outcome, now, rules)
         self._ended.append((run.row, move))
         kind = type(outcome)
+        if isinstance(outcome, Failed) and move.to is Status.FAILED:
+            log.warning(
+                "task %s (%s) failed for good in attempt %d: %s: %s",
+                *(run.row.id, run.row.name, run.row.attempt),
+                *(outcome.error.type, outcome.error.message),
+            )
         if isinstance(outcome, UnknownFunction):  # in no attempt's errors: nobody else tells why
             log.warning(
                 "task %s waits for a worker that has its function: %s", run.row.id, outcome.reason

@@ -196,7 +196,7 @@ def ended() -> Callable[[Any], Any]:
 @pytest.fixture
 def heard() -> Iterator[list[tuple[str, Any, str, str]]]:
     """What the framework's signals told: signal, sender, id, status."""
-    from omniq.contrib.django.framework import task_enqueued, task_finished, task_started
+    from omniq.contrib.django.backends.framework import task_enqueued, task_finished, task_started
 
     told: list[tuple[str, Any, str, str]] = []
     signals = {"enqueued": task_enqueued, "started": task_started, "finished": task_finished}

@@ -6,7 +6,8 @@ import random
 from typing import Any
 
 from omniq import task
-from omniq.contrib.django import framework, queue
+from omniq.contrib.django import queue
+from omniq.contrib.django.backends import framework
 
 
 def add(a: int, b: int) -> int:

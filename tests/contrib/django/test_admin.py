@@ -13,7 +13,8 @@ from django.core.management import call_command
 from django.test import Client, override_settings
 from django.utils import translation
 
-from omniq.contrib.django import browse, queue
+from omniq.contrib.django import queue
+from omniq.contrib.django.admin import browse
 from omniq.contrib.django.models import Task
 from omniq.contrib.django.runtime import blocking, native
 from omniq.errors import StorageUnavailable, TaskFailed

@@ -15,14 +15,14 @@ from django.utils import timezone
 
 from omniq import SyncInAsync
 from omniq.contrib.django import OmniQBackend, queue
-from omniq.contrib.django.compat import package
-from omniq.contrib.django.framework import (
+from omniq.contrib.django.backends.framework import (
     InvalidTask,
     TaskResultDoesNotExist,
     TaskResultStatus,
     task,
     task_backends,
 )
+from omniq.contrib.django.compat import package
 from omniq.contrib.django.runtime import blocking
 from omniq.models.filters import EventFilter
 from omniq.models.status import EventType, Status
@@ -224,7 +224,7 @@ def test_a_row_that_leads_to_no_task_is_refused() -> None:
 def test_a_task_whose_module_is_gone_is_given_back(tmp_path: Any) -> None:
     # Django's own worker fails it. Here another worker, of a newer release, may know it.
     (tmp_path / "soon_gone.py").write_text(
-        "from omniq.contrib.django.framework import task\n@task\ndef passing(): pass\n"
+        "from omniq.contrib.django.backends.framework import task\n@task\ndef passing(): pass\n"
     )
     sys.path.insert(0, str(tmp_path))
     try:
@@ -293,6 +293,14 @@ def test_checks_miss_the_app() -> None:
     with modify_settings(INSTALLED_APPS={"remove": ["omniq.contrib.django"]}):
         (found,) = task_backends["default"].check()
     assert found.id == "omniq.E050" and "INSTALLED_APPS" in found.hint
+
+
+def test_without_the_app_nothing_is_enqueued() -> None:
+    with (
+        modify_settings(INSTALLED_APPS={"remove": ["omniq.contrib.django"]}),
+        pytest.raises(ImproperlyConfigured, match="to INSTALLED_APPS"),
+    ):
+        declared.add.enqueue(1, 2)
 
 
 def test_checks_name_a_wrong_option() -> None:

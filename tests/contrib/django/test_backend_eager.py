@@ -11,7 +11,7 @@ import pytest
 from django.db import transaction
 from django.test import override_settings
 
-from omniq.contrib.django.framework import TaskResultStatus, task_backends
+from omniq.contrib.django.backends.framework import TaskResultStatus, task_backends
 from tests.contrib.django.shop import declared
 
 

@@ -9,7 +9,11 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from omniq.contrib.django import queue
-from omniq.contrib.django.framework import TaskResultDoesNotExist, TaskResultStatus, task_backends
+from omniq.contrib.django.backends.framework import (
+    TaskResultDoesNotExist,
+    TaskResultStatus,
+    task_backends,
+)
 from omniq.contrib.django.runtime import blocking
 from tests.contrib.django.shop import declared
 from tests.contrib.django.shop.models import Order

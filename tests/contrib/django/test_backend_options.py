@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from omniq.contrib.django import OmniQTask, queue
-from omniq.contrib.django.framework import (
+from omniq.contrib.django.backends.framework import (
     InvalidTask,
     task,
 )

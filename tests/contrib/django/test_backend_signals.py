@@ -10,13 +10,13 @@ import pytest
 from django.db import transaction
 
 from omniq.contrib.django import queue
-from omniq.contrib.django.compat import package
-from omniq.contrib.django.framework import (
+from omniq.contrib.django.backends.framework import (
     TaskResultDoesNotExist,
     task_backends,
     task_finished,
     task_started,
 )
+from omniq.contrib.django.compat import package
 from omniq.contrib.django.runtime import blocking
 from tests.contrib.django.shop import declared
 

@@ -21,8 +21,8 @@ from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import include, path
 
 from omniq.contrib.django import queue
+from omniq.contrib.django.dashboard.views import dashboard_app
 from omniq.contrib.django.runtime import native
-from omniq.contrib.django.views import dashboard_app
 from omniq.dashboard import Principal
 from omniq.errors import StorageUnavailable
 from omniq.models.status import EventType, Status
@@ -403,7 +403,7 @@ def test_it_can_be_off(omniq: Any) -> None:
 
 @pytest.mark.usefixtures("db")
 def test_visitors_without_the_middleware_that_names_them(omniq: Any) -> None:
-    from omniq.contrib.django.views import dashboard
+    from omniq.contrib.django.dashboard.views import dashboard
 
     request = RequestFactory().get("/omniq/")
     with pytest.raises(ImproperlyConfigured, match="AuthenticationMiddleware"):

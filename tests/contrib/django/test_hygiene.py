@@ -17,8 +17,9 @@ from django.db.utils import ProgrammingError
 from django.utils import timezone, translation
 
 from omniq import Snooze, TaskFailed
-from omniq.contrib.django import hygiene, queue
+from omniq.contrib.django import queue
 from omniq.contrib.django.runtime import blocking
+from omniq.contrib.django.workers import hygiene
 from omniq.queue.engine import Loaded
 from tests.contrib.django.conftest import Omniq
 from tests.contrib.django.shop.models import Order

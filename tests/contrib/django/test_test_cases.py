@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.test import TestCase, override_settings
 
 from omniq.contrib.django import aqueue, queue
-from omniq.contrib.django.framework import TaskResultStatus, task_finished
+from omniq.contrib.django.backends.framework import TaskResultStatus, task_finished
 from omniq.contrib.django.test import (
     OmniQTestCase,
     OmniQTestMixin,

@@ -11,7 +11,7 @@ from tests.programs import ROOT
 from tests.programs import run as run_program
 
 TASKS = """
-from omniq.contrib.django.framework import task
+from omniq.contrib.django.backends.framework import task
 
 from notes.models import Note
 

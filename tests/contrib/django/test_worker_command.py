@@ -19,9 +19,9 @@ from django.test import override_settings
 
 from omniq.cli.load import load
 from omniq.contrib.django import queue
+from omniq.contrib.django.backends.framework import TaskResultStatus
 from omniq.contrib.django.compat import package
-from omniq.contrib.django.framework import TaskResultStatus
-from omniq.contrib.django.host import DjangoHost
+from omniq.contrib.django.workers.host import DjangoHost
 from omniq.errors import ConfigError
 from omniq.models.status import Status
 from tests.contrib.django import errands

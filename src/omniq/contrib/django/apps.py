@@ -62,7 +62,7 @@ async def _aenqueue(task: Task) -> AsyncTaskHandle[Any]:
 
 
 def _on_request(**signal: Any) -> None:
-    from omniq.contrib.django.serving import on_request
+    from omniq.contrib.django.workers.serving import on_request
 
     on_request(**signal)
 

@@ -19,9 +19,9 @@ from typing import Any
 
 from django.core.asgi import get_asgi_application as django_application
 
-from omniq.contrib.django import serving
 from omniq.contrib.django.conf import django_settings
 from omniq.contrib.django.runtime import aclose, on_loop
+from omniq.contrib.django.workers import serving
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]

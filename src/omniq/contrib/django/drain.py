@@ -22,9 +22,9 @@ from omniq._inline import MAX_RUNS, Inline, endless
 from omniq._records import Drained, TaskRun
 from omniq.contrib.django.compat import package
 from omniq.contrib.django.conf import django_settings, overlaid
-from omniq.contrib.django.homes import homes
-from omniq.contrib.django.hygiene import clean
 from omniq.contrib.django.runtime import blocking, native
+from omniq.contrib.django.workers.homes import homes
+from omniq.contrib.django.workers.hygiene import clean
 from omniq.core import AsyncOmniQ
 from omniq.models.filters import Batch, Claim, TaskFilter
 from omniq.models.row import Ms, TaskRow
@@ -212,7 +212,7 @@ def _apply(here: Desk, inline: Inline, row: TaskRow, move: Move | None) -> None:
         applied, done = here.apply(move), move
         move = inline.after(row, move, applied)
         if applied is not Applied.REFUSED and package() is not None:
-            from omniq.contrib.django.endings import tell, unseen
+            from omniq.contrib.django.backends.endings import tell, unseen
 
             for ended in here.rows(unseen([done])):
                 tell(ended, here.engine)

@@ -23,7 +23,7 @@ from omniq.contrib.django.conf import (
     overlaid,
     overlay,
 )
-from omniq.contrib.django.hygiene import clean
+from omniq.contrib.django.workers.hygiene import clean
 from omniq.core import AsyncOmniQ
 from omniq.decorator import unset_default
 from omniq.errors import SyncInAsync
@@ -32,7 +32,7 @@ from omniq.storage.base import BaseTaskQueue
 from omniq.sync import OmniQ
 
 if TYPE_CHECKING:
-    from omniq.contrib.django.endings import Endings
+    from omniq.contrib.django.backends.endings import Endings
 
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ class _Native(AsyncOmniQ):
         super().settled(moves)
         if package() is not None:
             if self._endings is None:
-                from omniq.contrib.django.endings import Endings
+                from omniq.contrib.django.backends.endings import Endings
 
                 self._endings = Endings(self)
             self._endings.settled(moves)
@@ -138,7 +138,7 @@ def make() -> AsyncOmniQ:
     queue.embedded = False
     queue.around.append(clean)
     if package() is not None:
-        from omniq.contrib.django.attempt import adopt
+        from omniq.contrib.django.backends.attempt import adopt
 
         adopt()  # or a worker that has loaded no task yet would not know one
     return queue

@@ -18,11 +18,11 @@ from omniq._records import Drained as Drained
 from omniq._records import Enqueued as Enqueued
 from omniq._wanted import Func, Wanted, expect, expect_none, of
 from omniq.backend import create_storage
+from omniq.contrib.django.backends.result import MARK
 from omniq.contrib.django.conf import overlaid
 from omniq.contrib.django.drain import Drain, desk
-from omniq.contrib.django.homes import homes
-from omniq.contrib.django.result import MARK
 from omniq.contrib.django.runtime import keeping_in, refuse_async
+from omniq.contrib.django.workers.homes import homes
 from omniq.errors import OmniQError
 from omniq.models.config import StorageConfig
 from omniq.models.filters import TaskFilter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from omniq.contrib.django import views
+from omniq.contrib.django.dashboard import views
 
 app_name = "omniq"
 urlpatterns = [

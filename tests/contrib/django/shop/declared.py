@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from omniq import Retry
-from omniq.contrib.django.framework import TaskContext, task
+from omniq.contrib.django.backends.framework import TaskContext, task
 
 SEEN: list[Any] = []
 

@@ -6,7 +6,7 @@ from functools import partial
 
 from django.db import transaction
 
-from omniq.contrib.django.framework import task
+from omniq.contrib.django.backends.framework import task
 from tests.contrib.django.shop.declared import add
 from tests.contrib.django.shop.models import Order
 

@@ -11,7 +11,7 @@ from django.db.utils import DatabaseError
 
 from omniq.contrib.django.conf import overlaid
 from omniq.contrib.django.faces import queue
-from omniq.contrib.django.homes import homes
+from omniq.contrib.django.workers.homes import homes
 from omniq.errors import OmniQError
 from omniq.models.filters import TaskFilter
 from omniq.models.row import TaskRow

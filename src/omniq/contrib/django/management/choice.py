@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from omniq.contrib.django.conf import django_settings
-from omniq.contrib.django.homes import backend, backends
 from omniq.contrib.django.management.base import names
+from omniq.contrib.django.workers.homes import backend, backends
 from omniq.errors import did_you_mean
 
 ALL = "*"

@@ -10,11 +10,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandParser
 
-from omniq.contrib.django.host import DjangoHost
 from omniq.contrib.django.management.base import OmniQCommand, not_negative, positive
 from omniq.contrib.django.management.choice import chosen
 from omniq.contrib.django.management.noise import heard
-from omniq.contrib.django.reload import run_reloading
+from omniq.contrib.django.workers.host import DjangoHost
+from omniq.contrib.django.workers.reload import run_reloading
 from omniq.contrib.runner import Wanted, run_worker
 from omniq.contrib.signals import StopSignals
 from omniq.errors import OmniQError

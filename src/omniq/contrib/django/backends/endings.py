@@ -11,9 +11,13 @@ from collections.abc import Iterable
 
 from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
 
-from omniq.contrib.django.framework import TaskResultDoesNotExist, task_backends, task_finished
-from omniq.contrib.django.hygiene import clean
-from omniq.contrib.django.result import Reading, mark_of, opened, task_at
+from omniq.contrib.django.backends.framework import (
+    TaskResultDoesNotExist,
+    task_backends,
+    task_finished,
+)
+from omniq.contrib.django.backends.result import Reading, mark_of, opened, task_at
+from omniq.contrib.django.workers.hygiene import clean
 from omniq.core import AsyncOmniQ
 from omniq.errors import OmniQError, TaskCancelled, TaskExpired, TaskFailed
 from omniq.models.row import TaskRow

@@ -22,8 +22,8 @@ from omniq._portal import portal
 from omniq._threads import gevent_patched
 from omniq.contrib.announce import complain
 from omniq.contrib.django.conf import django_settings, overlaid, under_test
-from omniq.contrib.django.homes import homes
 from omniq.contrib.django.runtime import blocking, native
+from omniq.contrib.django.workers.homes import homes
 from omniq.errors import OmniQError
 from omniq.sync import OmniQ
 

@@ -16,9 +16,9 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from omniq.contrib.django import browse, present
-from omniq.contrib.django.acting import ModelAdmin, TaskActions, allowed, offered
-from omniq.contrib.django.browse import TROUBLE, Reads, unanswered
+from omniq.contrib.django.admin import browse, present
+from omniq.contrib.django.admin.acting import ModelAdmin, TaskActions, allowed, offered
+from omniq.contrib.django.admin.browse import TROUBLE, Reads, unanswered
 from omniq.contrib.django.faces import queue
 from omniq.contrib.django.models import FailedTask, Task, Worker
 from omniq.errors import TaskNotFound

@@ -11,14 +11,14 @@ from django.conf import settings
 from django.core.exceptions import SuspiciousOperation
 from django.utils import timezone
 
-from omniq.contrib.django.framework import (
+from omniq.contrib.django.backends.framework import (
     Task,
     TaskError,
     TaskResult,
     TaskResultDoesNotExist,
     TaskResultStatus,
 )
-from omniq.contrib.django.task import AnyTask, changed
+from omniq.contrib.django.backends.task import AnyTask, changed
 from omniq.ids import time_of
 from omniq.models.result import AttemptError
 from omniq.models.row import Ms, ResultRow, TaskRow

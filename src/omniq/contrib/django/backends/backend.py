@@ -19,7 +19,24 @@ from django.db import DEFAULT_DB_ALIAS, transaction
 from django.utils import timezone
 
 from omniq.config import load_config
-from omniq.contrib.django.attempt import adopt
+from omniq.contrib.django.backends.attempt import adopt
+from omniq.contrib.django.backends.framework import (
+    BaseTaskBackend,
+    InvalidTask,
+    TaskResult,
+    TaskResultDoesNotExist,
+    task_enqueued,
+)
+from omniq.contrib.django.backends.result import (
+    MARK,
+    Reading,
+    at,
+    marked,
+    not_started,
+    opened,
+    task_at,
+)
+from omniq.contrib.django.backends.task import AnyTask, OmniQTask, call_options, options_of
 from omniq.contrib.django.conf import (
     Overlay,
     django_settings,
@@ -28,16 +45,7 @@ from omniq.contrib.django.conf import (
     refuse_place,
 )
 from omniq.contrib.django.faces import aqueue, queue
-from omniq.contrib.django.framework import (
-    BaseTaskBackend,
-    InvalidTask,
-    TaskResult,
-    TaskResultDoesNotExist,
-    task_enqueued,
-)
-from omniq.contrib.django.result import MARK, Reading, at, marked, not_started, opened, task_at
 from omniq.contrib.django.runtime import blocking, native, on_loop, refuse_async
-from omniq.contrib.django.task import AnyTask, OmniQTask, call_options, options_of
 from omniq.errors import ConfigError, OmniQError, did_you_mean
 from omniq.ids import is_task_id, time_of
 from omniq.models.task import Task
@@ -133,6 +141,11 @@ class OmniQBackend(BaseTaskBackend):
         self, task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[Task, TaskResult[Any]]:
         """What OmniQ is given, and what the caller gets; raises what is wrong with either."""
+        if not apps.is_installed("omniq.contrib.django"):  # no check of ours is asked then
+            raise ImproperlyConfigured(
+                f"TASKS[{self.alias!r}] uses OmniQ, but its app is not installed: add "
+                '"omniq.contrib.django" to INSTALLED_APPS, and run `manage.py migrate`'
+            )
         self.validate_task(task)
         _served(task)
         _findable(task)

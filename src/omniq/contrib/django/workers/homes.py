@@ -9,7 +9,7 @@ from omniq.contrib.django.conf import Overlay, django_settings, overlaid
 from omniq.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from omniq.contrib.django.backend import OmniQBackend
+    from omniq.contrib.django.backends.backend import OmniQBackend
 
 
 def homes(alias: str | None = None) -> list[Overlay]:
@@ -27,8 +27,8 @@ def backends() -> dict[str, OmniQBackend]:
     """The backends of `TASKS` that are OmniQ's, by alias."""
     if package() is None:
         return {}
-    from omniq.contrib.django.backend import OmniQBackend
-    from omniq.contrib.django.framework import task_backends
+    from omniq.contrib.django.backends.backend import OmniQBackend
+    from omniq.contrib.django.backends.framework import task_backends
 
     made = {alias: task_backends[alias] for alias in task_backends}
     return {alias: each for alias, each in made.items() if isinstance(each, OmniQBackend)}
@@ -40,7 +40,7 @@ def backend(alias: str) -> OmniQBackend:
     if alias in ours:
         return ours[alias]
     if package() is not None:
-        from omniq.contrib.django.framework import task_backends
+        from omniq.contrib.django.backends.framework import task_backends
 
         if alias in task_backends:
             raise ConfigError(

@@ -14,8 +14,8 @@ from django.middleware.csrf import get_token
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from omniq.contrib.django.access import login_url, visitor
-from omniq.contrib.django.bridge import can_stream, keep_policy, mount_point, pass_on
+from omniq.contrib.django.dashboard.access import login_url, visitor
+from omniq.contrib.django.dashboard.bridge import can_stream, keep_policy, mount_point, pass_on
 from omniq.contrib.django.runtime import native
 from omniq.errors import OmniQError
 

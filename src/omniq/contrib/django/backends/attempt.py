@@ -20,9 +20,8 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.dispatch import Signal
 
-from omniq.contrib.django.compat import package
-from omniq.contrib.django.endings import note
-from omniq.contrib.django.framework import (
+from omniq.contrib.django.backends.endings import note
+from omniq.contrib.django.backends.framework import (
     Task,
     TaskContext,
     TaskError,
@@ -32,8 +31,9 @@ from omniq.contrib.django.framework import (
     task_finished,
     task_started,
 )
-from omniq.contrib.django.result import as_enqueued, at, mark_of, task_at, task_result
-from omniq.contrib.django.task import AnyTask, options_of
+from omniq.contrib.django.backends.result import as_enqueued, at, mark_of, task_at, task_result
+from omniq.contrib.django.backends.task import AnyTask, options_of
+from omniq.contrib.django.compat import package
 from omniq.errors import NotStarted
 from omniq.queue.engine import engine_here
 from omniq.queue.options import TaskOptions

@@ -14,8 +14,8 @@ from django.dispatch import Signal
 from django.utils import timezone
 
 from omniq.clock import SYSTEM_CLOCK
-from omniq.contrib.django.attempt import error_of
-from omniq.contrib.django.framework import (
+from omniq.contrib.django.backends.attempt import error_of
+from omniq.contrib.django.backends.framework import (
     ImmediateBackend,
     TaskContext,
     TaskResult,
@@ -25,8 +25,8 @@ from omniq.contrib.django.framework import (
     task_finished,
     task_started,
 )
-from omniq.contrib.django.result import not_started
-from omniq.contrib.django.task import AnyTask, OmniQTask, options_of
+from omniq.contrib.django.backends.result import not_started
+from omniq.contrib.django.backends.task import AnyTask, OmniQTask, options_of
 from omniq.events.gate import EventGate
 from omniq.ids import uuid7
 from omniq.models.outcome import Snoozed

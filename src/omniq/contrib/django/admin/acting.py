@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from omniq.contrib.django.browse import TROUBLE, Rows, unanswered
+from omniq.contrib.django.admin.browse import TROUBLE, Rows, unanswered
 from omniq.contrib.django.faces import queue
 from omniq.contrib.django.models import Task
 from omniq.errors import TaskNotFound

@@ -11,7 +11,7 @@ from django.utils.module_loading import import_string
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from omniq.contrib.django.framework import InvalidTask, Task, TaskResult
+from omniq.contrib.django.backends.framework import InvalidTask, Task, TaskResult
 from omniq.errors import OmniQError, UnknownOption
 from omniq.models.row import Dep, Unique
 from omniq.models.task import Seconds, WorkerKind

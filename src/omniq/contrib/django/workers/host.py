@@ -11,8 +11,8 @@ from django.apps import apps
 
 from omniq._portal import portal
 from omniq.contrib.django.conf import overlaid
-from omniq.contrib.django.homes import homes
 from omniq.contrib.django.runtime import native
+from omniq.contrib.django.workers.homes import homes
 from omniq.contrib.host import refuse_unshared
 from omniq.contrib.role import acting_as
 from omniq.core import AsyncOmniQ

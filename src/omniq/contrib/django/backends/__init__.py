@@ -1,0 +1,1 @@
+"""What Django's tasks framework sees: the backends, their tasks and results."""
