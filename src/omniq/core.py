@@ -37,7 +37,7 @@ from omniq.queue.answers import (
 from omniq.queue.batcher import Answer
 from omniq.queue.engine import Around, Engine, checked, task_from
 from omniq.queue.stores import Stores
-from omniq.queue.waiting import Ended
+from omniq.queue.waiting import Ended, why_late
 from omniq.session import Instead, Session, manager_for
 from omniq.storage.base import BaseEventStorage, BaseResultStorage, BaseTaskQueue, Ear
 from omniq.workers import WorkerPool
@@ -343,7 +343,8 @@ class AsyncOmniQ:
             async with asyncio.timeout(timeout):
                 return await session.waiter.wait_for(id)
         except TimeoutError:
-            message = f"task {id} has not ended within {timeout:g} s; it goes on"
+            why = await why_late(session.stores, id)
+            message = f"task {id} has not ended within {timeout:g} s: {why}"
             raise ResultTimeout(message, task_id=id) from None
 
     async def results(self, ids: Iterable[str]) -> AsyncIterator[TaskResult]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from itertools import islice
 from typing import NamedTuple
 
 from omniq.errors import StorageClosed, StorageError
+from omniq.models.filters import EventFilter
 from omniq.models.row import ResultRow, TaskRow
-from omniq.models.status import Status
+from omniq.models.status import EventType, Status
 from omniq.models.units import Move
 from omniq.queue.stores import Stores
 from omniq.storage.base import Ear
@@ -157,3 +159,33 @@ class Waiter:
 
 def _ended_at(row: TaskRow) -> int:
     return row.finished_at or 0
+
+
+async def why_late(stores: Stores, id: str) -> str:
+    """Where a task stands that somebody has waited for in vain, in words for them."""
+    try:
+        rows = await stores.tasks.get_tasks([id])
+        if not rows:
+            return "nobody knows it any more"
+        row = rows[0]
+        if row.status in (Status.READY, Status.SCHEDULED):
+            given_back = EventFilter(
+                task=id, types=(EventType.UNKNOWN_FUNCTION,), newest_first=True
+            )
+            if last := (await stores.read_events(given_back, limit=1)).events:
+                return f"no worker that took it has its function ({last[0].data['reason']})"
+    except StorageError as error:
+        return f"where it stands cannot be read ({error})"
+    if row.status is Status.READY:
+        return f"no worker has taken it; is one running that serves the queue {row.queue!r}?"
+    if row.status is Status.SCHEDULED:
+        when = datetime.fromtimestamp(row.run_at / 1000, UTC).isoformat(timespec="seconds")
+        return f"it waits until {when}" + (" to be tried again" if row.attempt else "")
+    return _LATE.get(row.status, "it has ended just now")
+
+
+_LATE = {
+    Status.WAITING: "it waits for the tasks it depends on",
+    Status.HELD: "it waits for its turn under a limit",
+    Status.RUNNING: "it runs, and goes on",
+}
