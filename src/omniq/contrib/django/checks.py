@@ -24,7 +24,6 @@ from omniq.contrib.django.conf import (
     near,
     raw_settings,
     read_settings,
-    refuse_place,
     under_test,
 )
 from omniq.errors import ConfigError, did_you_mean
@@ -133,6 +132,8 @@ def _database(given: Mapping[str, Any], read: DjangoSettings) -> Iterator[CheckM
 
 
 def _place(read: DjangoSettings, config: OmniQConfig) -> Iterator[CheckMessage]:
+    from omniq.contrib.django.database import refuse_place
+
     if read.database is None:
         try:
             refuse_place(read, config)

@@ -22,12 +22,10 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from msgspec import Struct
 
-from omniq.backend import create_storage
 from omniq.config.env import expect
 from omniq.config.kinds import FLAG, NAMES, TEXT, Kind
 from omniq.config.options import BY_NAME, PREFIX, Option
 from omniq.errors import ConfigError, did_you_mean
-from omniq.models.config import OmniQConfig
 
 
 class DjangoSettings(Struct, frozen=True, kw_only=True):
@@ -180,19 +178,6 @@ def read_settings(given: Mapping[str, Any]) -> DjangoSettings:
     options.setdefault("base_dir", _base_dir())
     key = repr((sorted(options.items()), own.get("database")))
     return DjangoSettings(omniq=options, key=key, queues=queues, **own)
-
-
-def refuse_place(read: DjangoSettings, config: OmniQConfig) -> None:
-    """Raise what would be wrong when tasks are first kept there. Nothing is opened."""
-    if read.database is not None:
-        from omniq.contrib.django.database import vendor_of
-
-        vendor_of(read.database)
-        return
-    main = config.task_queue or config.storage
-    for place in (main, config.result_storage, config.event_storage):
-        if place is not None:
-            create_storage(place, base_dir=config.base_dir)
 
 
 def label(key: str) -> str:

@@ -17,9 +17,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from omniq.backend import create_storage
 from omniq.config import load_config
 from omniq.contrib.django.conf import DjangoSettings, django_settings, overlay
 from omniq.errors import ConfigError, did_you_mean
+from omniq.models.config import OmniQConfig
 from omniq.queue.engine import Engine
 from omniq.storage.base import AsyncStorage
 from omniq.storage.sqlite import migrate as sqlite_tables
@@ -103,6 +105,17 @@ def vendor_of(alias: str) -> Vendor:
     if (why := trouble(alias)) is not None:
         raise ImproperlyConfigured(why)
     return VENDORS[connections[alias].vendor]
+
+
+def refuse_place(read: DjangoSettings, config: OmniQConfig) -> None:
+    """Raise what would be wrong when tasks are first kept there. Nothing is opened."""
+    if read.database is not None:
+        vendor_of(read.database)
+        return
+    main = config.task_queue or config.storage
+    for place in (main, config.result_storage, config.event_storage):
+        if place is not None:
+            create_storage(place, base_dir=config.base_dir)
 
 
 def begins_late(alias: str) -> bool:

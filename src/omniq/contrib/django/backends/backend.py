@@ -42,7 +42,6 @@ from omniq.contrib.django.conf import (
     django_settings,
     overlaid,
     read_settings,
-    refuse_place,
 )
 from omniq.contrib.django.faces import aqueue, queue
 from omniq.contrib.django.runtime import blocking, native, on_loop, refuse_async
@@ -215,6 +214,8 @@ class OmniQBackend(BaseTaskBackend):
                     id="omniq.E050",
                 )
             )
+        from omniq.contrib.django.database import refuse_place
+
         try:
             read = read_settings(self.options)
             refuse_place(read, load_config(read.omniq))
