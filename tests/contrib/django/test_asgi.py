@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from omniq.contrib.django import aqueue, asgi, serving
+from omniq.contrib.django import aqueue, asgi
 from omniq.contrib.django.runtime import blocking
+from omniq.contrib.django.workers import serving
 from tests.contrib.django.conftest import Omniq
 from tests.contrib.django.shop.tasks import add
 
