@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
 from django.test import modify_settings, override_settings
 from django.utils import timezone
@@ -301,6 +302,14 @@ def test_without_the_app_nothing_is_enqueued() -> None:
         pytest.raises(ImproperlyConfigured, match="to INSTALLED_APPS"),
     ):
         declared.add.enqueue(1, 2)
+
+
+def test_a_test_case_may_hide_the_app() -> None:
+    apps.set_available_apps([])  # what TransactionTestCase.available_apps does
+    try:
+        assert declared.add.enqueue(1, 2).id
+    finally:
+        apps.unset_available_apps()
 
 
 def test_checks_name_a_wrong_option() -> None:
