@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -328,7 +329,13 @@ async def test_dependencies_of_the_app_decide() -> None:
 # -- what is said at start -------------------------------------------------------------------
 
 
-async def test_the_link_is_said_once(capsys: Any) -> None:
+@pytest.fixture
+def unlogged(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody logs what is announced, whatever levels the tests before have left."""
+    caplog.set_level(logging.WARNING, logger="omniq.web")
+
+
+async def test_the_link_is_said_once(capsys: Any, unlogged: None) -> None:
     omniq = OmniQExtension({"dashboard": {"token": TOKEN}}, url="https://shop.test/")
     inner, app = FastAPI(), FastAPI(lifespan=omniq.lifespan)
     inner.mount("/ops", omniq.dashboard())
@@ -339,7 +346,9 @@ async def test_the_link_is_said_once(capsys: Any) -> None:
         assert said == f"OmniQ dashboard: https://shop.test/inner/ops/?token={TOKEN}\n"
 
 
-async def test_a_dashboard_out_of_sight_is_said_to_be_somewhere(capsys: Any) -> None:
+async def test_a_dashboard_out_of_sight_is_said_to_be_somewhere(
+    capsys: Any, unlogged: None
+) -> None:
     omniq = OmniQExtension({"dashboard": {"token": TOKEN}})
     omniq.dashboard()
     async with omniq.lifespan(FastAPI()):
