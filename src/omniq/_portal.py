@@ -29,6 +29,9 @@ T = TypeVar("T")
 EXIT_SECONDS = 5.0
 """How long all owners together may take to close when the process ends."""
 
+LOOK = 1.0
+"""Seconds after which a caller that waits sees to signals nobody woke it for."""
+
 _log = logging.getLogger("omniq.portal")
 _END: Any = object()
 _desk: ContextVar[Desk[Any] | None] = ContextVar("omniq_desk", default=None)
@@ -93,7 +96,7 @@ class LoopThread:
             loop = self._started()
             loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(call())))
         try:
-            return answer.result(timeout)
+            return _awaited(answer, timeout)
         except BaseException as error:
             if not answer.done():
                 loop.call_soon_threadsafe(lambda: tasks[0].cancel())
@@ -250,6 +253,17 @@ async def by_caller(call: Callable[[], T]) -> T:
         return await asyncio.to_thread(call)
     value: T = await desk.make(call)
     return value
+
+
+def _awaited(answer: Answer[T], timeout: float | None) -> T:
+    """Wait in slices: a signal that the system gave to another thread wakes nobody here."""
+    while timeout is None:
+        try:
+            return answer.result(LOOK)
+        except TimeoutError:
+            if answer.done():  # meanwhile, or with this very error
+                break
+    return answer.result(timeout)
 
 
 def refuse_inside_loop(called: object) -> None:
