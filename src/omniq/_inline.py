@@ -28,7 +28,7 @@ from omniq.models.units import Applied, Move
 from omniq.queue import policy
 from omniq.queue.engine import Engine, Loaded
 from omniq.workers.context import enter
-from omniq.workers.run import Run, describe, failure, timed_out
+from omniq.workers.run import Overdue, Run, describe, failure, timed_out
 
 T = TypeVar("T")
 
@@ -210,10 +210,6 @@ def endless(row: TaskRow, runs: int) -> AssertionError:
         f"{runs:,} tasks were run and there are more: does {row.name} enqueue itself, or ask "
         "for another try each time? Bound it with drain(limit=...)"
     )
-
-
-class Overdue(BaseException):
-    """The timeout ran out; not the same as a TimeoutError of the task's own."""
 
 
 def _called(loaded: Loaded) -> tuple[Any, BaseException | None]:

@@ -14,7 +14,7 @@ from omniq.queue.engine import Loaded
 from omniq.workers.base import Codec, Lane
 from omniq.workers.context import enter
 from omniq.workers.crew import Crew
-from omniq.workers.run import Reason, Run, failure, timed_out
+from omniq.workers.run import Overdue, Reason, Run, failure, timed_out
 
 
 class AsyncLane(Lane):
@@ -59,7 +59,7 @@ class AsyncLane(Lane):
             else:
                 value = await self._bounded(run, call, body.timeout)
             outcome = Succeeded(self.codec.dump(row, value))
-        except _Overdue:
+        except Overdue:
             outcome = timed_out(run)
         except asyncio.CancelledError as error:
             outcome = _interrupted(run, error)
@@ -78,7 +78,7 @@ class AsyncLane(Lane):
                 return await value if inspect.iscoroutine(value) else value
         except TimeoutError:
             if limit.expired():
-                raise _Overdue from None
+                raise Overdue from None
             raise
 
     async def _call_here(self, call: Loaded) -> Any:
@@ -120,10 +120,6 @@ class AsyncLane(Lane):
         finally:
             if future.cancelled():
                 self._abandoned.add(run)
-
-
-class _Overdue(BaseException):
-    """The timeout ran out; not the same as a TimeoutError of the task's own."""
 
 
 def _interrupted(run: Run, error: asyncio.CancelledError) -> Outcome:

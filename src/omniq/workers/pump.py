@@ -135,7 +135,7 @@ class Pump:
                 *(run.row.id, run.row.name, run.row.attempt),
                 *(outcome.error.type, outcome.error.message),
             )
-        if isinstance(outcome, UnknownFunction):  # in no attempt's errors: nobody else tells why
+        elif isinstance(outcome, UnknownFunction):  # in no attempt's errors: nobody else tells why
             log.warning(
                 "task %s waits for a worker that has its function: %s", run.row.id, outcome.reason
             )

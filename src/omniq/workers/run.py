@@ -20,6 +20,10 @@ Reason = Literal["cancel", "stop", "lost"]
 """Why a run is interrupted: somebody cancelled it, the worker stops, another has it now."""
 
 
+class Overdue(BaseException):
+    """The timeout ran out; not the same as a TimeoutError of the task's own."""
+
+
 class Run:
     """A claimed row on its way through a lane. `handle` is the lane's own."""
 
