@@ -21,11 +21,11 @@ from omniq.models import (
 )
 from omniq.models.filters import HeldTask
 from omniq.models.row import Ms
-from omniq.storage import handout
-from omniq.storage.decide import Draft
-from omniq.storage.index import LazyHeap
-from omniq.storage.log import LogEngine
-from omniq.storage.state import Line, State
+from omniq.storage.log.engine import LogEngine
+from omniq.storage.tables import handout
+from omniq.storage.tables.decide import Draft
+from omniq.storage.tables.index import LazyHeap
+from omniq.storage.tables.state import Line, State
 from tests.conformance import kit
 
 HEAPS = ("expiring", "leaving", "fading", "freeing", "lapsing", "dimming")

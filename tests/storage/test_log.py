@@ -10,11 +10,11 @@ import pytest
 from omniq.clock import ManualClock
 from omniq.errors import SchemaError, StorageError, StorageUnavailable
 from omniq.models import Applied, Insert, Status, Unique
-from omniq.storage import handout, log
-from omniq.storage.log import Log, LogEngine
+from omniq.storage.log import engine as log
+from omniq.storage.log.engine import Log, LogEngine
 from omniq.storage.memory import MemoryLog
-from omniq.storage.segment import FORMAT, Segment, decode, encode
-from omniq.storage.tables import Tables
+from omniq.storage.tables import Tables, handout
+from omniq.storage.tables.segment import FORMAT, Segment, decode, encode
 from tests.conformance import kit
 
 from .history import History, contents, statuses

@@ -12,12 +12,11 @@ import pytest
 from omniq.clock import ManualClock
 from omniq.models import Dep, EventType, Patch, PutEvents, Status, TaskEvent
 from omniq.models.filters import EventFilter, HeldTask, TaskFilter
-from omniq.storage import handout
-from omniq.storage.decide import Draft
-from omniq.storage.index import LazyHeap
-from omniq.storage.log import LogEngine
+from omniq.storage.log.engine import LogEngine
 from omniq.storage.memory import MemoryLog
-from omniq.storage.tables import Tables
+from omniq.storage.tables import Tables, handout
+from omniq.storage.tables.decide import Draft
+from omniq.storage.tables.index import LazyHeap
 from tests.conformance import kit
 
 from .history import History, contents

@@ -26,11 +26,10 @@ from omniq.models.filters import (
 )
 from omniq.models.row import Doc, Ms, ResultRow, TaskRow
 from omniq.models.units import Applied, Receipt, Unit
-from omniq.storage import handout
 from omniq.storage.base import AsyncStorage, Capabilities, Ear
-from omniq.storage.decide import Draft
-from omniq.storage.log import LogEngine
-from omniq.storage.tables import Tables
+from omniq.storage.log.engine import LogEngine
+from omniq.storage.tables import Tables, handout
+from omniq.storage.tables.decide import Draft
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from omniq.models.event import TaskEvent
 from omniq.models.filters import EventFilter, EventPage, Page, QueueCount, TaskFilter
 from omniq.models.row import Doc, Ms, ResultRow, TaskRow
-from omniq.storage.state import State
+from omniq.storage.tables.state import State
 
 TEXT_SCAN = 5000
 """Rows a search for text looks at before it answers with a short page."""

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from omniq.models.filters import Batch, Claim, Held, HeldTask
 from omniq.models.row import Flag, Ms, TaskRow
 from omniq.models.status import Status
-from omniq.storage.decide import Draft
-from omniq.storage.index import LazyHeap
-from omniq.storage.segment import Change
-from omniq.storage.state import Rank
+from omniq.storage.tables.decide import Draft
+from omniq.storage.tables.index import LazyHeap
+from omniq.storage.tables.segment import Change
+from omniq.storage.tables.state import Rank
 
 PROMOTE = 1000
 """Due rows one claim makes ready in each line: more than it can hand out."""

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from omniq.models.event import TaskEvent
 from omniq.models.row import Doc, Flag, Ms, ResultRow, TaskRow
 from omniq.models.status import FINAL, Status
-from omniq.storage.index import LazyHeap
-from omniq.storage.segment import Edge, EdgeState, Holder, Segment
+from omniq.storage.tables.index import LazyHeap
+from omniq.storage.tables.segment import Edge, EdgeState, Holder, Segment
 
 _WAITING, _SCHEDULED = Status.WAITING, Status.SCHEDULED
 _READY, _RUNNING = Status.READY, Status.RUNNING

@@ -24,9 +24,9 @@ from omniq.models.units import (
     Receipt,
     Unit,
 )
-from omniq.storage.reads import own
-from omniq.storage.segment import Change, Edge, EdgeState, Holder, Segment
-from omniq.storage.state import State, chapter
+from omniq.storage.tables.reads import own
+from omniq.storage.tables.segment import Change, Edge, EdgeState, Holder, Segment
+from omniq.storage.tables.state import State, chapter
 
 UNIT_ROWS = 500
 """Children one unit releases; the rest go on in `sweep`."""

@@ -24,9 +24,9 @@ from omniq.models.filters import (
 )
 from omniq.models.row import Doc, Ms, ResultRow, TaskRow
 from omniq.models.units import Receipt, Unit
-from omniq.storage import handout, reads
-from omniq.storage.decide import Draft
-from omniq.storage.state import State
+from omniq.storage.tables import handout, reads
+from omniq.storage.tables.decide import Draft
+from omniq.storage.tables.state import State
 
 
 class Tables(State):

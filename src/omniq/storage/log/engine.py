@@ -19,10 +19,10 @@ from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.errors import SchemaError, StorageError, StorageUnavailable
 from omniq.ids import uuid7
 from omniq.models.row import Ms, TaskRow
-from omniq.storage.decide import Draft
 from omniq.storage.hub import Hub
-from omniq.storage.segment import FORMAT, Segment, decode, encode
 from omniq.storage.tables import Tables
+from omniq.storage.tables.decide import Draft
+from omniq.storage.tables.segment import FORMAT, Segment, decode, encode
 
 T = TypeVar("T")
 

@@ -1,0 +1,70 @@
+"""What a place promises to survive: one line at open, and what its server's settings take away."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from omniq.errors import ConfigError
+
+Grade = Literal["none", "process", "power", "replicated"]
+Durability = Literal["normal", "strict"]
+"""How a place is opened: "normal" warns of what weakens it, "strict" refuses."""
+
+_LOG: Final = logging.getLogger("omniq.storage")
+_MEANS: Final[dict[Grade, str]] = {
+    "none": "nothing survives the end of this process",
+    "process": "survives a crash of the process, not of the machine",
+    "power": "survives a loss of power",
+    "replicated": "survives the loss of a node",
+}
+_STRONG: Final = ("power", "replicated")
+_told: set[tuple[int, Promise]] = set()
+
+
+class Promise(Struct, frozen=True):
+    """What acknowledged writes survive at one place, as it is set up now."""
+
+    place: str
+    """Where, in words for people, without credentials."""
+    grade: Grade
+    settings: str = ""
+    """The versions and settings it rests on: "SQLite 3.45, synchronous=NORMAL"."""
+    undone: tuple[str, ...] = ()
+    """What settings take away, each a sentence that ends with what to set instead."""
+
+
+def tell(promise: Promise, durability: Durability = "normal") -> None:
+    """Log the promise, once in a process, and a warning for all that weakens it.
+
+    With `durability="strict"` a place that would lose acknowledged tasks with its machine is
+    refused by ConfigError.
+    """
+    if durability == "strict" and (promise.undone or promise.grade not in _STRONG):
+        why = "; ".join(promise.undone) or f"it {_means(promise)}"
+        raise ConfigError(
+            f"{promise.place} is refused by durability='strict': {why}. "
+            "Change that, or open it with durability='normal'"
+        )
+    key = (os.getpid(), promise)
+    if key in _told:
+        return
+    _told.add(key)
+    rests = f" ({promise.settings})" if promise.settings else ""
+    _LOG.info("Tasks are kept at %s: %s%s", promise.place, _MEANS[promise.grade], rests)
+    for what in promise.undone:
+        _LOG.warning("%s: %s", promise.place, what)
+
+
+def check_durability(durability: str) -> None:
+    """Refuse an unknown word with ConfigError."""
+    if durability not in ("normal", "strict"):
+        raise ConfigError(f"durability is 'normal' or 'strict', not {durability!r}")
+
+
+def _means(promise: Promise) -> str:
+    means = _MEANS[promise.grade]
+    return means if not means.startswith("nothing") else "keeps everything in memory only"

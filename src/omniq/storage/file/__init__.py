@@ -1,0 +1,1 @@
+"""Tasks in files: a local directory, an object store, any filesystem that creates atomically."""

@@ -1,0 +1,102 @@
+"""What a place must be able to do to keep the commit log: a `Log`.
+
+One process's engine calls it from one thread at a time; its methods block. Numbers count from
+1 without gaps. Errors: StorageUnavailable when an answer did not come (what was asked may or
+may not have happened), StorageError or ConfigError for what will not get better by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from msgspec import Struct
+
+from omniq.models.row import Ms
+
+
+class Manners(Struct, frozen=True, kw_only=True):
+    """How a log wants to be used."""
+
+    segment_bytes: int = 1_048_576
+    """A larger segment is refused: its values go to objects of their own first."""
+    inline_bytes: int = 65_536
+    """A larger value (arguments, a result) is kept as an object of its own."""
+    checkpoints: bool = True
+    """It outlives its readers: a new one starts from a checkpoint, and the log is cut behind."""
+    poll: tuple[float, float] = (0.002, 0.01)
+    """Seconds between two looks for what others wrote: at least, at most. Ignored by a log
+    that tells (see `follow`), which is looked at once a second all the same."""
+
+
+class Log(Protocol):
+    """Numbered segments that can each be created only once, and named objects beside them."""
+
+    manners: Manners
+
+    def open(self) -> None:
+        """Connect, check that creation is conditional, make what is missing."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything. Again: no effect."""
+        ...
+
+    def put(self, number: int, data: bytes) -> bool:
+        """Create a segment; False if there is one with this number.
+
+        A retry inside the driver may make it answer False for one's own segment: the engine
+        looks for its commit id. Raises StorageUnavailable when it cannot be known.
+        """
+        ...
+
+    def read_on(self, number: int) -> Sequence[bytes]:
+        """Segments from `number` on, as many as come in one go; empty: there is none yet."""
+        ...
+
+    def first(self) -> int:
+        """The oldest number still kept (1 in an empty log)."""
+        ...
+
+    def cut(self, before: int) -> None:
+        """Remove the segments with lower numbers. The newest one is never removed."""
+        ...
+
+    def keep(self, name: str, data: bytes) -> bool:
+        """Create an object (`cp/...`, `pack/...`, `big/...`); False if there is one."""
+        ...
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write an object, whether or not it is there (`cp/last`, `beat/...`)."""
+        ...
+
+    def fetch(self, name: str, offset: int = 0, length: int | None = None) -> bytes | None:
+        """An object's bytes, or a part of them; None if there is no such object."""
+        ...
+
+    def names(self, prefix: str) -> list[str]:
+        """The names of the objects that begin so, sorted."""
+        ...
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Remove objects; those that are not there are passed over."""
+        ...
+
+    def now(self) -> Ms | None:
+        """The place's own clock; None where it has none and this machine's will do.
+
+        Asked at open and now and then, not for every commit.
+        """
+        ...
+
+    def follow(self, tell: Callable[[], None]) -> bool:
+        """Call `tell`, from any thread, when a segment may have come; False: it cannot."""
+        ...
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Asked for when commits collide: wait a little for a turn, as a hint only.
+
+        It gives way after 100 ms at most; being right never depends on it.
+        """
+        ...
