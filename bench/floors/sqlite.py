@@ -1,23 +1,18 @@
-"""The floors: what the place itself costs, without fences, leases, rules or events."""
+"""SQLite by aiosqlite: one statement claims 100, one transaction settles them."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
-import msgspec
+from floors.work import BATCH, PAYLOAD, run_all
 
 from omniq.ids import uuid7
-
-encode, decode = msgspec.msgpack.encode, msgspec.msgpack.decode
-BATCH = 100
-PAYLOAD = encode([[5, 10], {}])
 
 SCHEMA = """
 CREATE TABLE task ({id} PRIMARY KEY, status INTEGER NOT NULL, payload BLOB NOT NULL);
@@ -31,30 +26,6 @@ RETURNING id, payload
 """
 
 
-async def noop(x: int, y: int) -> int:
-    return x + y
-
-
-async def memory(tasks: int) -> float:
-    """Plain dicts: seconds for `tasks` no-op coroutines, 100 at a time."""
-    rows = {uuid7(): PAYLOAD for _ in range(tasks)}
-    ready, results = deque(rows), {}
-
-    async def run(id: str) -> tuple[str, bytes]:
-        args, kwargs = decode(rows[id])
-        return id, encode(await noop(*args, **kwargs))
-
-    started = time.perf_counter()
-    while ready:
-        claimed = [ready.popleft() for _ in range(min(BATCH, len(ready)))]
-        for id, value in await asyncio.gather(*(run(id) for id in claimed)):
-            del rows[id]
-            results[id] = value
-    taken = time.perf_counter() - started
-    assert len(results) == tasks
-    return taken
-
-
 async def connect(path: Path) -> aiosqlite.Connection:
     """A connection with the settings OmniQ uses."""
     db = await aiosqlite.connect(path, isolation_level=None)
@@ -63,7 +34,7 @@ async def connect(path: Path) -> aiosqlite.Connection:
     return db
 
 
-async def sqlite(tasks: int, path: Path, *, numbered: bool = False) -> float:
+async def throughput(path: Path, tasks: int, *, numbered: bool = False) -> float:
     """SQLite: claim 100, run them, one transaction that deletes rows and inserts results.
 
     Ids are OmniQ's own, made by the client; `numbered` uses row numbers in their place, which
@@ -87,13 +58,9 @@ async def sqlite(tasks: int, path: Path, *, numbered: bool = False) -> float:
         connection.executemany("INSERT INTO result VALUES (?, ?)", ended)
         connection.execute("COMMIT")
 
-    async def run(id: Any, payload: bytes) -> tuple[Any, bytes]:
-        args, kwargs = decode(payload)
-        return id, encode(await noop(*args, **kwargs))
-
     started = time.perf_counter()
     while rows := await db._execute(claim, db._conn):
-        ended = await asyncio.gather(*(run(id, payload) for id, payload in rows))
+        ended = await run_all(rows)
         await db._execute(settle, db._conn, ended)
     taken = time.perf_counter() - started
     cursor = await db.execute("SELECT count(*) FROM result")
@@ -105,7 +72,7 @@ async def sqlite(tasks: int, path: Path, *, numbered: bool = False) -> float:
 INSERT = "INSERT INTO task (id, status, payload) VALUES (?, 40, ?)"
 
 
-async def commit_per_task(tasks: int, producers: int, path: Path) -> float:
+async def commit_per_task(path: Path, tasks: int, producers: int) -> float:
     """SQLite: every producer commits each of its tasks by itself, as aiosqlite is used."""
     db = await connect(path)
     await db.executescript(SCHEMA.format(id="id TEXT NOT NULL"))
@@ -120,7 +87,7 @@ async def commit_per_task(tasks: int, producers: int, path: Path) -> float:
     return await _produce(insert, tasks, producers, db)
 
 
-async def commit_in_one_hop(tasks: int, producers: int, path: Path) -> float:
+async def commit_in_one_hop(path: Path, tasks: int, producers: int) -> float:
     """The same by one function call in the connection's thread: the least it can cost."""
     db = await connect(path)
     await db.executescript(SCHEMA.format(id="id TEXT NOT NULL"))
