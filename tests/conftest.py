@@ -11,6 +11,21 @@ from hypothesis import HealthCheck, settings
 
 from omniq.clock import ManualClock
 
+from .servers.fixtures import (  # noqa: F401  (fixtures are found by their names)
+    nats_cluster_url,
+    nats_url,
+    postgres_programs,
+    postgres_url,
+    private_nats,
+    private_postgres,
+    private_redis,
+    private_s3,
+    redis_cluster_url,
+    redis_url,
+    s3_server,
+    server_folder,
+)
+
 # The same examples everywhere and for ever: a failure in CI is a failure at every desk.
 settings.register_profile(
     "ci",
