@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
-from omniq.backend import Backend, create_storage
+from omniq.backend import Backend, create_stores
 from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.config import load_config
 from omniq.decorator import TaskFunction, set_default, unset_default
@@ -133,18 +133,7 @@ class AsyncOmniQ:
 
     def _stores(self) -> Stores:
         if self._made is None:
-            tasks, results, events = self._parts
-            config, clock = self.config, self._clock
-            if tasks is None:
-                where = config.task_queue or config.storage
-                tasks = create_storage(where, base_dir=config.base_dir, clock=clock)
-            if results is None and config.result_storage is not None:
-                where = config.result_storage
-                results = create_storage(where, base_dir=config.base_dir, clock=clock)
-            if events is None and config.event_storage is not None:
-                where = config.event_storage
-                events = create_storage(where, base_dir=config.base_dir, clock=clock)
-            self._made = Stores(tasks, results, events)
+            self._made = create_stores(self.config, *self._parts, clock=self._clock)
         return self._made
 
     def _forget(self) -> None:

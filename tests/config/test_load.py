@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from omniq.config import OPTIONS, is_memory, load_config, settings
+from omniq.errors import ConfigError
 from omniq.models.config import EventConfig, OmniQConfig, StorageConfig, WorkerConfig
 
 
@@ -106,9 +107,39 @@ def test_a_role_wins_over_the_storage_of_everything(monkeypatch: pytest.MonkeyPa
     assert config.event_storage is None
 
 
-def test_a_url_wins_over_a_type_said_with_it() -> None:
-    config = load_config(storage_type="memory", storage_url="postgresql://localhost/app")
-    assert config.storage.type == "postgres"
+def test_a_type_and_a_url_said_together_have_to_agree() -> None:
+    url = "postgresql://localhost/app"
+    config = load_config(storage_type="postgres", storage_url=url)
+    assert config.storage == StorageConfig(type="postgres", url=url)
+    with pytest.raises(ConfigError, match=r"means the type 'postgres', but .* 'memory'"):
+        load_config(storage_type="memory", storage_url=url)
+    with pytest.raises(ConfigError, match=r"^result_storage_url \(OMNIQ_RESULT_STORAGE_URL\) beg"):
+        load_config(result_storage_type="redis", result_storage_url=url)
+
+
+def test_a_url_sets_a_type_said_in_a_weaker_place_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMNIQ_STORAGE_URL", "redis://localhost")
+    config = load_config({"storage_type": "sqlite"})
+    assert config.storage == StorageConfig(type="redis", url="redis://localhost")
+    monkeypatch.setattr(settings, "STORAGE_TYPE", "memory")
+    assert load_config().storage.type == "redis"
+
+
+def test_a_finished_structs_type_need_not_be_said_with_its_url() -> None:
+    place = StorageConfig(url="nats://localhost")
+    for config in (load_config(OmniQConfig(storage=place)), load_config({"storage": place})):
+        assert config.storage == StorageConfig(type="nats", url="nats://localhost")
+    with pytest.raises(ConfigError, match="'memory'"):
+        load_config(OmniQConfig(storage=StorageConfig(type="memory", url="nats://localhost")))
+
+
+def test_the_file_type_takes_any_filesystem_by_its_url() -> None:
+    for url in ("sftp://host/tasks", "memory://tasks", "file:///var/tasks", "s3://bucket"):
+        config = load_config(storage_type="file", storage_url=url)
+        assert config.storage == StorageConfig(type="file", url=url)
+        assert not is_memory(config.storage)
+    with pytest.raises(ConfigError, match="'redis'"):
+        load_config(storage_type="file", storage_url="redis://localhost")
 
 
 def test_a_type_in_code_sets_a_url_of_the_environment_aside(
@@ -122,6 +153,27 @@ def test_an_obstore_uri_means_file_storage(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("OMNIQ_OBSTORE_URI", "s3://bucket/tasks")
     assert load_config().storage == StorageConfig(type="file", obstore_uri="s3://bucket/tasks")
     assert load_config(storage_type="sqlite").storage == StorageConfig(type="sqlite")
+    monkeypatch.setenv("OMNIQ_STORAGE_TYPE", "file")
+    assert load_config().storage.obstore_uri == "s3://bucket/tasks"
+    monkeypatch.setenv("OMNIQ_STORAGE_TYPE", "redis")
+    with pytest.raises(ConfigError, match=r"means the type 'file', but .* 'redis'"):
+        load_config()
+
+
+def test_an_obstore_uri_may_stand_in_the_section_of_a_role() -> None:
+    config = load_config({"result_storage": {"obstore_uri": "gs://bucket/results"}})
+    assert config.result_storage == StorageConfig(type="file", obstore_uri="gs://bucket/results")
+
+
+def test_events_alone_may_be_kept_as_json_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMNIQ_EVENT_STORAGE_TYPE", "jsonl")
+    assert load_config().event_storage == StorageConfig(type="jsonl")
+    monkeypatch.setenv("OMNIQ_EVENT_STORAGE_TYPE", "")
+    monkeypatch.setenv("OMNIQ_EVENT_STORAGE_URL", "jsonl:////var/log/omniq")
+    assert load_config().event_storage == StorageConfig(type="jsonl", url="jsonl:////var/log/omniq")
+    for wrong in ({"result_storage_url": "jsonl:///x"}, {"storage": StorageConfig(type="jsonl")}):
+        with pytest.raises(ConfigError, match=r"keeps events only|one of memory, file"):
+            load_config(wrong)
 
 
 @pytest.mark.parametrize(
@@ -129,10 +181,18 @@ def test_an_obstore_uri_means_file_storage(monkeypatch: pytest.MonkeyPatch) -> N
     [
         ("sqlite:///a.db", "sqlite"),
         ("memory://", "memory"),
+        ("sqlite+aiosqlite:///a.db", "sqlite"),
+        ("postgres://h/d", "postgres"),
         ("postgresql+asyncpg://h/d", "postgres"),
+        ("REDIS://h", "redis"),
         ("rediss://h", "redis"),
+        ("redis+cluster://h:7000,h:7001", "redis"),
+        ("unix:///run/redis.sock", "redis"),
         ("valkey://h", "redis"),
         ("nats://h:4222", "nats"),
+        ("tls://a:4222,tls://b:4222", "nats"),
+        ("gs://bucket", "file"),
+        ("az://container", "file"),
         ("s3://bucket", "file"),
         ("file:///var/tasks", "file"),
     ],

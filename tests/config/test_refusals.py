@@ -81,6 +81,23 @@ def test_an_impossible_value_is_refused_with_its_option(name: str, value: Any) -
             "file, sqlite, postgres, redis, nats, for example storage_type=sqlite",
         ),
         (
+            {"storage_url": "rediz://:hunter2@host"},
+            "storage_url (OMNIQ_STORAGE_URL) begins with rediz://, which is no place's scheme; did "
+            "you mean 'redis'? OmniQ knows sqlite://, file://, s3://, gs://, az://, "
+            "postgresql://, redis://, nats://, memory://, and with the type 'file' said beside "
+            "the URL every filesystem of fsspec",
+        ),
+        (
+            {"storage_url": "redis://:hunter2@host", "storage_type": "nats"},
+            "storage_url (OMNIQ_STORAGE_URL) begins with redis://, which means the type 'redis', "
+            "but the type said with it is 'nats': leave one of the two out",
+        ),
+        (
+            {"storage_url": "redis://:hunter2@host", "obstore_uri": "s3://bucket"},
+            "storage_url (OMNIQ_STORAGE_URL) and obstore_uri (OMNIQ_OBSTORE_URI) name two places: "
+            "leave one out",
+        ),
+        (
             {"max_workers": "many"},
             "max_workers='many' is not right: it takes a whole number from 1 to 100000, or none, "
             "for example max_workers=10",

@@ -23,6 +23,7 @@ from omniq.models.task import WorkerKind
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 EVENT_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "DISABLED")
 STORAGE_TYPES: Final = ("memory", "file", "sqlite", "postgres", "redis", "nats")
+EVENT_STORAGE_TYPES: Final = (*STORAGE_TYPES, "jsonl")
 WORKER_TYPES: Final[tuple[str, ...]] = get_args(WorkerKind)
 
 

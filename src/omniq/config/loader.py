@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 
 from omniq.config.env import EnvConfig
 from omniq.config.options import BY_NAME, BY_PATH, OPTIONS, SECTIONS
+from omniq.config.places import EVENTS_ONLY, type_of
 from omniq.errors import ConfigError, UnknownOption
 from omniq.models.config import (
     DashboardConfig,
@@ -50,13 +51,16 @@ def load_config(
     change it, options still do.
     """
     values = {option.path: option.default for option in OPTIONS}
+    layers: list[Values] = []
     if isinstance(source, OmniQConfig):
-        _lay(values, _checked(source))
+        layers.append(_checked(source))
     else:
         if source is not None:
-            _lay(values, _read_source(source))
-        _lay(values, EnvConfig().values())
-    _lay(values, _read_flat(options, where="the configuration"))
+            layers.append(_read_source(source))
+        layers.append(EnvConfig().values())
+    layers.append(_read_flat(options, where="the configuration"))
+    for layer in layers:
+        _lay(values, layer)
     return check_config(_build(values))
 
 
@@ -76,21 +80,47 @@ def check_config(config: OmniQConfig) -> OmniQConfig:
 def is_memory(place: StorageConfig) -> bool:
     """Whether this place ends with the process."""
     if place.url is not None:
-        return place.url.partition(":")[0].lower() == "memory"
+        return place.url.lower().startswith("memory:") and place.type != "file"
     return place.type == "memory"
 
 
 def _lay(values: Values, layer: Values) -> None:
-    """Put a layer over what is there. A type said later sets an earlier URL aside."""
+    """Put a layer over what is there. What it says of a place sets an earlier place aside."""
     for place in _PLACES:
-        if layer.get(f"{place}.type") is not None:
-            for other in ("url", "obstore_uri"):
-                if f"{place}.{other}" in values:
-                    values[f"{place}.{other}"] = None
-    uri = layer.get("storage.obstore_uri")
-    if uri is not None and not layer.get("storage.type") and not layer.get("storage.url"):
-        values |= {"storage.type": "file", "storage.url": None}
+        said, url, uri = (layer.get(f"{place}.{key}") for key in ("type", "url", "obstore_uri"))
+        if said or url or uri:
+            values |= {f"{place}.url": None, f"{place}.obstore_uri": None}
+            layer = layer | {f"{place}.type": _kind(place, said, url, uri)}
     values |= layer
+
+
+def _kind(place: str, said: str | None, url: str | None, uri: str | None) -> str:
+    """The one type that type, URL and obstore's URI mean together."""
+    label = _label(f"{place}.url")
+    if uri is not None:
+        if url is not None:
+            other = _label(f"{place}.obstore_uri")
+            raise ConfigError(f"{label} and {other} name two places: leave one out")
+        if said not in (None, "file"):
+            raise ConfigError(
+                f"{_label(f'{place}.obstore_uri')} means the type 'file', but the type said with "
+                f"it is {said!r}: leave one of the two out"
+            )
+        return "file"
+    if url is not None:
+        said = type_of(url, said, label=label)
+    assert said is not None
+    if said in EVENTS_ONLY and place != "event_storage":
+        raise ConfigError(
+            f"{_label(f'{place}.type')}: {said!r} keeps events only, so it can be the "
+            "event_storage_type and nothing else"
+        )
+    return said
+
+
+def _label(path: str) -> str:
+    option = BY_PATH.get(path)
+    return f"{option.name} ({option.variable})" if option else path
 
 
 def _read_source(source: Mapping[str, Any] | str | Path) -> Values:
@@ -137,7 +167,7 @@ def _read_tree(tree: Mapping[str, Any], *, where: str) -> Values:
             name = f"{key}.url" if "://" in value else f"{key}.type"
             found[name] = BY_PATH[name].read(value, key)
         elif isinstance(value, _STRUCTS[key]):
-            found |= _paths(structs.asdict(value), f"{key}.")
+            found |= _paths(_said(value), f"{key}.")
         elif isinstance(value, Mapping):
             found |= _read_section(key, value, where)
         elif value is not None:
@@ -182,10 +212,22 @@ def _checked(config: OmniQConfig) -> Values:
     found: Values = {}
     for key, value in structs.asdict(config).items():
         if key in SECTIONS:
-            found |= {} if value is None else _paths(structs.asdict(value), f"{key}.")
+            found |= {} if value is None else _paths(_said(value), f"{key}.")
         else:
             found |= _paths({key: value}, "")
     return found
+
+
+def _said(section: Struct) -> Values:
+    """The fields of a section. The type of a place is not said where the URL says it."""
+    fields = structs.asdict(section)
+    if (
+        isinstance(section, StorageConfig)
+        and (section.url or section.obstore_uri)
+        and section.type == StorageConfig().type
+    ):
+        del fields["type"]
+    return fields
 
 
 def _build(values: Values) -> OmniQConfig:
@@ -198,22 +240,7 @@ def _build(values: Values) -> OmniQConfig:
         else:
             top[section] = value
     for name, fields in sections.items():
-        if name in _PLACES[1:]:
-            if fields.get("type") is None and fields.get("url") is None:
-                continue  # this role is kept with everything else
-            fields["type"] = fields.get("type") or _scheme(fields["url"])
-        elif name == "storage" and fields["url"] is not None:
-            fields["type"] = _scheme(fields["url"])
+        if name in _PLACES and fields.get("type") is None:
+            continue  # this role is kept with everything else
         top[name] = _STRUCTS[name](**fields)
     return OmniQConfig(**top)
-
-
-_SCHEMES: Final = {"postgresql": "postgres", "rediss": "redis", "tls": "nats", "valkey": "redis"}
-
-
-def _scheme(url: str) -> str:
-    """The storage type a URL means (its scheme, without a driver's name)."""
-    scheme = url.partition(":")[0].partition("+")[0].lower()
-    if scheme in ("s3", "gs", "gcs", "az", "abfs", "azure"):
-        return "file"
-    return _SCHEMES.get(scheme, scheme)

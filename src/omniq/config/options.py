@@ -14,6 +14,7 @@ from omniq.config import settings
 from omniq.config.kinds import (
     BUNDLE,
     EVENT_LEVELS,
+    EVENT_STORAGE_TYPES,
     FLAG,
     HOST,
     KEYS,
@@ -86,6 +87,8 @@ def _short(value: Any) -> str:
 
 
 _STORAGE = choice(*STORAGE_TYPES, example="sqlite")
+_EVENTS = choice(*EVENT_STORAGE_TYPES, example="jsonl")
+_DURABILITY = choice("normal", "strict", example="strict")
 _SLOTS = number(least=1, most=100_000, example=10)
 _SECONDS = seconds()
 
@@ -93,15 +96,16 @@ OPTIONS: Final = (
     Option("base_dir", "BASE_DIR", "base_dir", PATH, "Where local files are kept: the SQLite database, the key file, the dashboard's token."),
     Option("namespace", "NAMESPACE", "namespace", NAME, "Keeps installations apart that share one place."),
     Option("storage_type", "STORAGE_TYPE", "storage.type", _STORAGE, "Where tasks, results and events are kept."),
-    Option("storage_url", "STORAGE_URL", "storage.url", URL, "The same as a URL; wins over the type.", True),
-    Option("storage_options", "STORAGE_OPTIONS", "storage.options", MAPPING, "Further options of the storage, passed on as they are."),
+    Option("storage_url", "STORAGE_URL", "storage.url", URL, "The same as a URL, which says the type too.", True),
+    Option("storage_options", "STORAGE_OPTIONS", "storage.options", MAPPING, "Further options of the storage: see its table in storages.md."),
     Option("obstore_uri", "OBSTORE_URI", "storage.obstore_uri", URL, "File storage kept by obstore at this URI, for example `s3://bucket/path`.", True),
+    Option("durability", "DURABILITY", "durability", _DURABILITY, "What to do with a place whose settings would lose acknowledged tasks with its machine: `normal` warns, `strict` refuses to open it."),
     Option("task_queue_type", "TASK_QUEUE_TYPE", "task_queue.type", _STORAGE, "Where tasks are kept, if not with everything else; wins over the storage type.", True),
-    Option("task_queue_url", "TASK_QUEUE_URL", "task_queue.url", URL, "The same as a URL; wins over the type.", True),
+    Option("task_queue_url", "TASK_QUEUE_URL", "task_queue.url", URL, "The same as a URL, which says the type too.", True),
     Option("result_storage_type", "RESULT_STORAGE_TYPE", "result_storage.type", _STORAGE, "Where results are kept, if not with everything else; wins over the storage type.", True),
-    Option("result_storage_url", "RESULT_STORAGE_URL", "result_storage.url", URL, "The same as a URL; wins over the type.", True),
-    Option("event_storage_type", "EVENT_STORAGE_TYPE", "event_storage.type", _STORAGE, "Where events are kept, if not with everything else; wins over the storage type.", True),
-    Option("event_storage_url", "EVENT_STORAGE_URL", "event_storage.url", URL, "The same as a URL; wins over the type.", True),
+    Option("result_storage_url", "RESULT_STORAGE_URL", "result_storage.url", URL, "The same as a URL, which says the type too.", True),
+    Option("event_storage_type", "EVENT_STORAGE_TYPE", "event_storage.type", _EVENTS, "Where events are kept, if not with everything else; wins over the storage type.", True),
+    Option("event_storage_url", "EVENT_STORAGE_URL", "event_storage.url", URL, "The same as a URL, which says the type too.", True),
     Option("signing_keys", "SIGNING_KEYS", "signing_keys", KEYS, "Keys that sign payloads: the first signs, all verify. A secret has at least 32 bytes; `base64:` before it gives bytes. Empty: a key file in the base directory, for places on this machine only."),
     Option("default_queue", "DEFAULT_QUEUE", "tasks.queue", NAME, "The queue of tasks that name none."),
     Option("default_priority", "DEFAULT_PRIORITY", "tasks.priority", number(least=-(2**31) - 1, example=5), "The priority of tasks that name none; higher goes first."),

@@ -17,6 +17,7 @@ STORAGE_TYPE: str = "sqlite"
 STORAGE_URL: str | None = None
 STORAGE_OPTIONS: dict[str, Any] = {}
 OBSTORE_URI: str | None = None
+DURABILITY: str = "normal"
 TASK_QUEUE_TYPE: str | None = None
 TASK_QUEUE_URL: str | None = None
 RESULT_STORAGE_TYPE: str | None = None

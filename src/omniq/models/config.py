@@ -11,11 +11,12 @@ from omniq.models.task import WorkerKind
 
 
 class StorageConfig(Struct, frozen=True, kw_only=True):
-    """Where tasks are kept. `url` wins over `type`: `sqlite:///relative.db`,
-    `sqlite:////absolute.db`, `memory://`.
+    """Where tasks are kept. `url` says the type too: `sqlite:///relative.db`,
+    `sqlite:////absolute.db`, `postgresql://host/db`, `redis://host`, `nats://host`, `s3://bucket`.
     """
 
     type: str = "sqlite"
+    """One of memory, file, sqlite, postgres, redis, nats; for events also jsonl."""
     url: str | None = None
     obstore_uri: str | None = None
     """Type "file" kept by obstore at this URI (`s3://bucket/path`) in place of fsspec."""
@@ -104,6 +105,9 @@ class OmniQConfig(Struct, frozen=True, kw_only=True):
 
     base_dir: Path = Path(".omniq")
     namespace: str = "default"
+    """Keeps installations apart that share one place."""
+    durability: Literal["normal", "strict"] = "normal"
+    """Whether a place that would lose acknowledged tasks with its machine is opened."""
     storage: StorageConfig = field(default_factory=StorageConfig)
     """Where everything is kept, unless one of the next three says otherwise."""
     task_queue: StorageConfig | None = None

@@ -17,7 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from omniq.backend import create_storage
+from omniq.backend import create_stores
 from omniq.config import load_config
 from omniq.contrib.django.conf import DjangoSettings, django_settings, overlay
 from omniq.errors import ConfigError, did_you_mean
@@ -112,10 +112,7 @@ def refuse_place(read: DjangoSettings, config: OmniQConfig) -> None:
     if read.database is not None:
         vendor_of(read.database)
         return
-    main = config.task_queue or config.storage
-    for place in (main, config.result_storage, config.event_storage):
-        if place is not None:
-            create_storage(place, base_dir=config.base_dir)
+    create_stores(config)
 
 
 def begins_late(alias: str) -> bool:
