@@ -10,10 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from omniq.errors import ConfigError, SchemaError, StorageError, StorageUnavailable
+from omniq.errors import (
+    ConfigError,
+    SchemaError,
+    StorageClosed,
+    StorageError,
+    StorageUnavailable,
+)
 from omniq.models import Fence, Insert, Move, Status, TaskRow, Value
 from omniq.models.filters import Claim, Slot
 from omniq.storage.sqlite import AsyncSQLiteStorage, apply_units, place
+from omniq.storage.sqlite import storage as storage_module
 from omniq.storage.sqlite.connection import explain
 from omniq.storage.sqlite.migrate import FIRST_TABLES, NEWEST, statements, steps, version
 
@@ -45,6 +52,13 @@ async def test_a_directory_of_somebody_else_is_left_as_it_is(tmp_path: Path) -> 
         assert not (tmp_path / ".gitignore").exists()
 
 
+@pytest.fixture
+def on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the tests' own directory is."""
+    monkeypatch.setattr(storage_module, "filesystem", lambda folder: "ext4")
+
+
+@pytest.mark.usefixtures("on_disk")
 async def test_it_says_where_and_how_durable_in_one_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -70,6 +84,64 @@ async def test_it_writes_a_log_and_the_grade_asked_for(tmp_path: Path) -> None:
         assert settings == ["wal", number, 0, 30_000]
     with pytest.raises(ConfigError, match="NORMAL or FULL"):
         AsyncSQLiteStorage(tmp_path / "t.db", synchronous="OFF")  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("on_disk")
+async def test_strict_durability_waits_for_the_disk(tmp_path: Path) -> None:
+    async with AsyncSQLiteStorage(tmp_path / "t.db", durability="strict") as storage:
+        assert storage.capabilities.durability == "power"
+        for connection in (storage, storage.twin()):
+            await connection.open()
+            level = await connection._write.run(
+                lambda c: c.execute("PRAGMA synchronous").fetchone()
+            )
+            assert level == (2,)
+            await connection.close()
+    async with AsyncSQLiteStorage(tmp_path / "t.db", durability="strict", synchronous="FULL"):
+        pass
+    with pytest.raises(
+        ConfigError, match=r"synchronous='NORMAL' may lose .* leave synchronous out"
+    ):
+        AsyncSQLiteStorage(tmp_path / "t.db", durability="strict", synchronous="NORMAL")
+    with pytest.raises(ConfigError, match="durability is 'normal' or 'strict', not 'safe'"):
+        AsyncSQLiteStorage(tmp_path / "t.db", durability="safe")  # type: ignore[arg-type]
+
+
+async def test_a_filesystem_in_memory_undoes_what_full_promises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(storage_module, "filesystem", lambda folder: "tmpfs")
+    refused = AsyncSQLiteStorage(tmp_path / "t.db", durability="strict")
+    with pytest.raises(ConfigError, match=r"refused by durability='strict': tmpfs.*OMNIQ_BASE_DIR"):
+        await refused.open()
+    with pytest.raises(StorageClosed):
+        await refused.count_tasks()
+    with caplog.at_level(logging.INFO, "omniq.storage"):
+        async with AsyncSQLiteStorage(tmp_path / "t.db", synchronous="FULL"):
+            pass
+        async with AsyncSQLiteStorage(tmp_path / "other.db"):  # promised no more
+            pass
+    [first, warning, other] = caplog.records
+    assert "not of the machine" in first.getMessage()
+    assert warning.levelno == logging.WARNING
+    assert "tmpfs is kept in memory" in warning.getMessage()
+    assert other.levelno == logging.INFO
+
+
+async def test_a_namespace_has_a_file_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.db"
+    async with (
+        AsyncSQLiteStorage(path) as ours,
+        AsyncSQLiteStorage(path, namespace="shop") as theirs,
+        theirs.twin() as again,
+    ):
+        await theirs.apply([task()])
+        assert await ours.get_tasks(["t-1"]) == []
+        assert [row.id for row in await again.get_tasks(["t-1"])] == ["t-1"]
+        assert ours.path == path
+        assert theirs.path == again.path == tmp_path / "tasks.shop.db"
+    with pytest.raises(ConfigError, match=r"namespace name '\.\./x' is not allowed"):
+        AsyncSQLiteStorage(path, namespace="../x")
 
 
 async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from omniq.errors import ConfigError, did_you_mean
 from omniq.models.config import OmniQConfig
 from omniq.queue.engine import Engine
 from omniq.storage.base import AsyncStorage
+from omniq.storage.durability import Durability
 from omniq.storage.sqlite import migrate as sqlite_tables
 from omniq.storage.sqlite.foreign import ForeignConnection
 from omniq.storage.sqlite.guest import GuestSQLiteStorage
@@ -41,7 +42,7 @@ class Vendor(NamedTuple):
 
     place: Callable[[BaseDatabaseWrapper], TablesPlace]
     """Django's connection, which is open, as a place."""
-    storage: Callable[[BaseDatabaseWrapper], AsyncStorage]
+    storage: Callable[[BaseDatabaseWrapper, Durability], AsyncStorage]
     """OmniQ's own way to the same database."""
     blocks: Callable[[BaseDatabaseWrapper], bool]
     """Whether no task can end while Django's connection is as it is."""
@@ -74,13 +75,13 @@ def cannot_wait() -> bool:
     return vendor_of(alias).blocks(connections[alias])
 
 
-def native_storage(alias: str) -> AsyncStorage:
+def native_storage(alias: str, durability: Durability = "normal") -> AsyncStorage:
     """The storage on a database of Django's, not yet open.
 
     Its name is that of this moment: test runners rename databases.
     """
     vendor = vendor_of(alias)
-    return vendor.storage(connections[alias])
+    return vendor.storage(connections[alias], durability)
 
 
 def trouble(alias: str) -> str | None:
@@ -167,7 +168,7 @@ def _sqlite_place(connection: BaseDatabaseWrapper) -> TablesPlace:
     return ForeignConnection(connection.connection, remedy=remedy(connection.alias))
 
 
-def _sqlite_storage(connection: BaseDatabaseWrapper) -> AsyncStorage:
+def _sqlite_storage(connection: BaseDatabaseWrapper, durability: Durability) -> AsyncStorage:
     alias, name = connection.alias, connection.settings_dict["NAME"]
     if _in_memory(connection, name):
         raise ConfigError(
@@ -176,7 +177,7 @@ def _sqlite_storage(connection: BaseDatabaseWrapper) -> AsyncStorage:
             "a test, run what was enqueued with drain(), or give the test database a file: "
             f"DATABASES[{alias!r}]['TEST'] = {{'NAME': BASE_DIR / 'test.sqlite3'}}"
         )
-    return GuestSQLiteStorage(_sqlite_path(name), remedy=remedy(alias))
+    return GuestSQLiteStorage(_sqlite_path(name), remedy=remedy(alias), durability=durability)
 
 
 def _sqlite_blocks(connection: BaseDatabaseWrapper) -> bool:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from omniq._portal import portal
+from omniq.config import load_config
 from omniq.contrib.django.compat import package
 from omniq.contrib.django.conf import (
     Overlay,
@@ -134,7 +135,9 @@ def make() -> AsyncOmniQ:
     else:
         from omniq.contrib.django.database import native_storage
 
-        queue = _Native(settings.omniq, task_queue=native_storage(settings.database))
+        config = load_config(settings.omniq)
+        place = native_storage(settings.database, config.durability)
+        queue = _Native(config, task_queue=place)
     queue.embedded = False
     queue.around.append(clean)
     if package() is not None:

@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.errors import StorageError
+from omniq.storage.durability import Durability
 from omniq.storage.sqlite.migrate import expect
 from omniq.storage.sqlite.place import check_access, check_filesystem
 from omniq.storage.sqlite.storage import AsyncSQLiteStorage
@@ -25,14 +26,19 @@ class GuestSQLiteStorage(AsyncSQLiteStorage):
         *,
         remedy: str,
         clock: Clock = SYSTEM_CLOCK,
-        synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
+        durability: Durability = "normal",
+        synchronous: Literal["NORMAL", "FULL"] | None = None,
     ) -> None:
-        super().__init__(path, clock=clock, synchronous=synchronous)
+        super().__init__(path, clock=clock, durability=durability, synchronous=synchronous)
         self._remedy = remedy
 
     def twin(self) -> Self:
         return type(self)(
-            self.path, remedy=self._remedy, clock=self.clock, synchronous=self._synchronous
+            self.path,
+            remedy=self._remedy,
+            clock=self.clock,
+            durability=self._durability,
+            synchronous=self._synchronous,
         )
 
     def _prepare(self) -> None:

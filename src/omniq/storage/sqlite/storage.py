@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from omniq.clock import SYSTEM_CLOCK, Clock
-from omniq.errors import ConfigError, StorageClosed, StorageError
+from omniq.errors import ConfigError, InvalidName, StorageClosed, StorageError
+from omniq.ids import check_name
 from omniq.models.filters import (
     Batch,
     Claim,
@@ -26,6 +25,7 @@ from omniq.models.filters import (
 from omniq.models.row import Doc, Ms, ResultRow, TaskRow
 from omniq.models.units import Insert, Move, Receipt, Unit
 from omniq.storage.base import AsyncStorage, Capabilities, Ear
+from omniq.storage.durability import Durability, Grade, Promise, check_durability, tell
 from omniq.storage.sqlite import reads
 from omniq.storage.sqlite.apply import apply_units
 from omniq.storage.sqlite.claim import claim_tasks, extend_lease
@@ -33,22 +33,18 @@ from omniq.storage.sqlite.connection import Connection
 from omniq.storage.sqlite.ears import Watch, WatchingEar, post_of
 from omniq.storage.sqlite.edges import UNIT_ROWS
 from omniq.storage.sqlite.migrate import made, migrate
-from omniq.storage.sqlite.place import prepare
+from omniq.storage.sqlite.place import filesystem, prepare
 from omniq.storage.sqlite.sweep import sweep_once
 from omniq.storage.sqlite.writer import Writer, tune
 
 T = TypeVar("T")
 
-_log = logging.getLogger("omniq.storage")
 _NEEDS = (3, 37)
-_told: set[tuple[int, Path, str]] = set()
-_DURABILITY = {
-    "NORMAL": ("process", "survives a crash of the process, not of the machine"),
-    "FULL": ("power", "survives a loss of power"),
-}
+_GRADES: dict[str, Grade] = {"NORMAL": "process", "FULL": "power"}
+_IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 
 
-def _can(durability: str) -> Capabilities:
+def _can(durability: Grade) -> Capabilities:
     return Capabilities(
         push=True, multiprocess=True, local=True, durability=durability, unit_rows=UNIT_ROWS
     )
@@ -58,8 +54,9 @@ class AsyncSQLiteStorage(AsyncStorage):
     """Tasks, results and events in one SQLite file, for any number of processes of a machine.
 
     `synchronous`: "NORMAL" keeps every acknowledged write when a process is killed, "FULL"
-    also when the machine loses power (each commit then waits for the disk). A missing
-    directory is made, private to this user.
+    also when the machine loses power (each commit then waits for the disk). Without it
+    `durability` decides: "normal" or "strict". A namespace other than "default" has a file of
+    its own beside `path`. A missing directory is made, private to this user.
     """
 
     capabilities = _can("process")
@@ -68,15 +65,25 @@ class AsyncSQLiteStorage(AsyncStorage):
         self,
         path: str | Path,
         *,
+        namespace: str = "default",
         clock: Clock = SYSTEM_CLOCK,
-        synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
+        durability: Durability = "normal",
+        synchronous: Literal["NORMAL", "FULL"] | None = None,
     ) -> None:
         super().__init__(clock=clock)
-        if synchronous not in _DURABILITY:
+        check_durability(durability)
+        self._synchronous = synchronous or ("FULL" if durability == "strict" else "NORMAL")
+        if self._synchronous not in _GRADES:
             raise ConfigError(f"synchronous is NORMAL or FULL for SQLite, not {synchronous!r}")
-        self.path = Path(path).expanduser().absolute()
-        self._synchronous = synchronous
-        self.capabilities = _can(_DURABILITY[synchronous][0])  # type: ignore[misc]
+        if durability == "strict" and self._synchronous != "FULL":
+            raise ConfigError(
+                "synchronous='NORMAL' may lose the last moments before a power cut, which "
+                "durability='strict' does not allow: leave synchronous out, or write 'FULL'"
+            )
+        self._named, self._namespace = Path(path), namespace
+        self.path = _file_of(self._named, namespace)
+        self._durability = durability
+        self.capabilities = _can(_GRADES[self._synchronous])  # type: ignore[misc]
         self._opening = asyncio.Lock()
         self._open = False
         self._watch: Watch | None = None
@@ -98,23 +105,23 @@ class AsyncSQLiteStorage(AsyncStorage):
             await self._write.open()
             try:
                 await self._reads.open()
+                tell(self._promise(), self._durability)
             except BaseException:
+                await self._reads.close()
                 await self._write.close()
                 raise
             self._open = True
-            self._tell()
 
-    def _tell(self) -> None:
-        """Say where tasks are kept, once in a process: its threads have connections of their own."""
-        if (told := (os.getpid(), self.path, self._synchronous)) not in _told:
-            _told.add(told)
-            _log.info(
-                "Tasks are kept at %s: %s (SQLite %s, synchronous=%s)",
-                self.describe(),
-                _DURABILITY[self._synchronous][1],
-                sqlite3.sqlite_version,
-                self._synchronous,
+    def _promise(self) -> Promise:
+        grade, kind = _GRADES[self._synchronous], filesystem(self.path.parent)
+        undone: tuple[str, ...] = ()
+        if grade == "power" and kind in _IN_MEMORY:
+            undone = (
+                f"{kind} is kept in memory, so nothing there survives the machine; "
+                "set base_dir (OMNIQ_BASE_DIR) or the path to a directory on a disk",
             )
+        settings = f"SQLite {sqlite3.sqlite_version}, synchronous={self._synchronous}"
+        return Promise(self.describe(), "process" if undone else grade, settings, undone)
 
     async def close(self) -> None:
         async with self._opening:
@@ -134,7 +141,13 @@ class AsyncSQLiteStorage(AsyncStorage):
         migrate(connection, where)
 
     def twin(self) -> Self:
-        return type(self)(self.path, clock=self.clock, synchronous=self._synchronous)
+        return type(self)(
+            self._named,
+            namespace=self._namespace,
+            clock=self.clock,
+            durability=self._durability,
+            synchronous=self._synchronous,
+        )
 
     def describe(self) -> str:
         return f"SQLite {self.path}"
@@ -247,6 +260,18 @@ class AsyncSQLiteStorage(AsyncStorage):
     def _check(self) -> None:
         if not self._open:
             raise StorageClosed(f"{self.describe()} is not open: call open() first")
+
+
+def _file_of(path: Path, namespace: str) -> Path:
+    """A namespace's own file: `tasks.db` for the default one, else `tasks.shop.db`."""
+    try:
+        check_name(namespace, what="namespace")
+    except InvalidName as error:
+        raise ConfigError(str(error)) from None
+    path = path.expanduser().absolute()
+    if namespace == "default":
+        return path
+    return path.with_name(f"{path.stem}.{namespace}{path.suffix}")
 
 
 def _ask(connection: sqlite3.Connection, question: Callable[..., T], args: tuple[Any, ...]) -> T:
