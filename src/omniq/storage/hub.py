@@ -21,6 +21,11 @@ class Hub:
         # Tuples are replaced, never changed, so that `signal` may read without the lock.
         self._ears: dict[str, tuple[HubEar, ...]] = {}
 
+    @property
+    def busy(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._ears)
+
     def ear(self, topics: Iterable[str]) -> Ear:
         """A new ear, already listening when this returns."""
         ear = HubEar(self)

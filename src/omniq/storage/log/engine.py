@@ -5,56 +5,41 @@ the put went through is the proof that nothing came between. If it did not, the 
 and played. A segment found there with this commit's own id was put by an earlier try whose
 answer got lost; otherwise the commit is decided again. Replay runs no rule (see `state`).
 
-A place needs no more than a `Log`. Checkpoints and packs, with which a log can be cut and
-started from the middle, come with the first place that outlives its process.
+Two things would break the proof, and are looked for. A number whose segment was cut can be
+created again in most places: what a process that was stopped for long has put is checked
+against the checkpoints. And a place may be restored from a copy, or lose its end: segments
+name the one before them, and a tail behind one's own tables means to begin again.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeVar
+from contextlib import nullcontext
+from typing import TypeVar
 
 from omniq.clock import SYSTEM_CLOCK, Clock
-from omniq.errors import SchemaError, StorageError, StorageUnavailable
+from omniq.errors import StorageError, StorageUnavailable
 from omniq.ids import uuid7
 from omniq.models.row import Ms, TaskRow
 from omniq.storage.hub import Hub
+from omniq.storage.log.checkpoint import Keeper
+from omniq.storage.log.cold import Cold, Parcel
+from omniq.storage.log.fair import Turns
+from omniq.storage.log.port import Log, Rewound
+from omniq.storage.log.pulse import LogClock, seconds
 from omniq.storage.tables import Tables
 from omniq.storage.tables.decide import Draft
-from omniq.storage.tables.segment import FORMAT, Segment, decode, encode
+from omniq.storage.tables.segment import Segment, decode, encode
 
 T = TypeVar("T")
 
 TRIES = 5
 """How often a put whose answer is unknown is sent again before the caller is told."""
-
-
-class Log(Protocol):
-    """A place for numbered segments, counted from 1 without gaps."""
-
-    def put(self, number: int, data: bytes) -> bool:
-        """Create a segment; False if there is one with this number.
-
-        Raises StorageUnavailable when it cannot be known whether it was created.
-        """
-        ...
-
-    def read(self, number: int) -> bytes | None:
-        """A segment, or None if there is none yet."""
-        ...
-
-    def first(self) -> int:
-        """The oldest number still kept (1 in an empty log)."""
-        ...
-
-    def played(self, reader: object, number: int) -> None:
-        """A reader has taken in everything up to `number`; 0 when it begins."""
-        ...
-
-    def left(self, reader: object) -> None:
-        """A reader has gone."""
-        ...
+CUT_EVERY = 64
+"""Segments are cut by so many at once where nobody begins to read later."""
+CHECK_EVERY = 10.0
+"""Seconds after which an idle reader looks whether its own last segment is still there."""
 
 
 class LogEngine:
@@ -66,24 +51,46 @@ class LogEngine:
         self.tables = Tables()
         self.number = 0
         """The last segment the tables hold."""
-        self._log = log
-        self._last = ""
+        self.last = ""
+        """Its commit id."""
+        self.log = log
+        self.cold = Cold(log)
+        self.keeper = Keeper(log)
+        self._turns = Turns()
+        self._cut = 1
+        self._seen = seconds()
+        self._checked = seconds()
         self._topics: set[str] = set()
-        self._lock = threading.Lock()
-        log.played(self, 0)
+        self._begun_again = False
+        self._lock = threading.RLock()
 
-    def commit(self, decide: Callable[[Draft], T], *, who: str = "") -> T:
+    def open(self) -> None:
+        """Connect, take the place's time, and read what it holds."""
+        self.log.open()
+        if self.clock is SYSTEM_CLOCK:
+            self.clock = LogClock.of(self.log) or self.clock
+        with self._lock:
+            self._reload()
+            self._catch_up()
+            self._tell()
+
+    def close(self) -> None:
+        """Let go of the log."""
+        self.log.close()
+
+    def commit(
+        self, decide: Callable[[Draft], T], *, who: str = "", parcel: Parcel | None = None
+    ) -> T:
         """Decide and write; the answer given is that of the decision that went through.
 
-        `decide` may be called several times and must change nothing but its draft.
+        `decide` may be called several times and must change nothing but its draft. `parcel`
+        holds the large values it speaks of; they go out before the segment does.
         """
         with self._lock:
             try:
-                answer = self._commit(decide, who)
+                return self._commit(decide, who, parcel or _NOTHING)
             finally:
-                topics, self._topics = self._topics, set()
-        self.hub.signal(topics)
-        return answer
+                self._tell()
 
     def look(self, ask: Callable[[Tables, Ms], T]) -> T:
         """Read the tables as they stand here."""
@@ -93,83 +100,184 @@ class LogEngine:
     def refresh(self) -> bool:
         """Take in what others have committed; whether there was anything."""
         with self._lock:
-            new, _ = self._catch_up()
-            topics, self._topics = self._topics, set()
-        self.hub.signal(topics)
-        return new
+            try:
+                return self._catch_up()[0]
+            finally:
+                self._tell()
 
-    def close(self) -> None:
-        """Stop reading the log. What it holds stays."""
-        self._log.left(self)
+    def tend(self) -> None:
+        """What can wait until nobody waits: a checkpoint that is due, a cut."""
+        with self._lock:
+            if self.log.manners.checkpoints:
+                self.keeper.tend(self.tables, self.number, self.last, self.clock.now())
 
-    def _commit(self, decide: Callable[[Draft], T], who: str) -> T:
-        id, tries = uuid7(), 0
+    # -- writing --
+
+    def _commit(self, decide: Callable[[Draft], T], who: str, parcel: Parcel) -> T:
+        id, shared = uuid7(), self.log.manners.checkpoints
+        if shared:
+            self._turns.wait()
         while True:
-            draft = Draft(self.tables, self.clock.now())
-            answer = decide(draft)
-            segment = draft.segment
-            if not segment:
-                # Only what others wrote can make a difference.
-                new, _ = self._catch_up()
-                if not new:
+            with self.log.turn() if shared and self._turns.crowded() else nullcontext():
+                if shared and self._turns.crowded():
+                    self._catch_up()
+                draft = Draft(self.tables, self.clock.now())
+                answer = decide(draft)
+                segment = draft.segment
+                if not segment:
+                    # Only what others wrote can make a difference.
+                    new, _ = self._catch_up()
+                    if not new:
+                        return answer
+                    continue
+                segment.id, segment.prev, segment.who = id, self.last, who
+                parcel.send(self.log)
+                if self._put(segment, draft.rows, parcel):
                     return answer
-                continue
-            segment.id, segment.prev, segment.who = id, self._last, who
-            data = encode(segment)
-            while True:
-                try:
-                    created = self._log.put(self.number + 1, data)
-                except StorageUnavailable:
-                    tries += 1
-                    if tries == TRIES:
-                        raise
-                    created = None
-                if created:
-                    self._play(segment, draft.rows)
-                    return answer
-                new, mine = self._catch_up(id)
-                if mine:
-                    return answer
-                if new:
-                    break
-                if created is not None:
-                    raise StorageError(f"segment {self.number + 1} exists but cannot be read")
-                # Nobody came between, so what was decided still holds. It has to go out as
-                # it is: the first try may yet arrive, and this answer must fit either.
+
+    def _put(self, segment: Segment, rows: Mapping[str, TaskRow], parcel: Parcel) -> bool:
+        """Whether the segment is in the log; False: it has to be decided again."""
+        data = encode(segment)
+        if len(data) > self.log.manners.segment_bytes:
+            raise TooLarge(
+                f"a commit of {len(data)} bytes, the log takes {self.log.manners.segment_bytes}"
+            )
+        tries = 0
+        while True:
+            begun = seconds()
+            try:
+                created = self.log.put(self.number + 1, data)
+            except StorageUnavailable:
+                tries += 1
+                if tries == TRIES:
+                    raise
+                created = None
+            if created:
+                if self._came_late(begun):
+                    return False
+                self._turns.won(seconds() - begun)
+                self._seen = seconds()
+                parcel.confirm(self.log)
+                self._play(segment, len(data), rows)
+                self.keeper.mine()
+                return True
+            new, mine = self._catch_up(segment.id)
+            if mine:
+                parcel.confirm(self.log)
+                return True
+            if new:
+                self._turns.lost()
+                return False
+            if created is not None:
+                if self._begin_again_if_lost():
+                    return False
+                tries += 1
+                if tries == TRIES:
+                    raise StorageUnavailable(
+                        f"segment {self.number + 1} is there but cannot be read yet"
+                    )
+            # Nobody came between, so what was decided still holds. It has to go out as it is:
+            # the first try may yet arrive, and this answer must fit either.
+
+    def _came_late(self, begun: float) -> bool:
+        """Whether a segment just put went where one was cut long ago, and is void."""
+        manners = self.log.manners
+        if not manners.checkpoints or seconds() - self._seen <= manners.grace / 2:
+            return False
+        if self.keeper.newest() <= self.number:
+            return False
+        self.log.cut(self.number + 2)
+        self._reload()
+        return True
+
+    # -- reading --
 
     def _catch_up(self, id: str = "") -> tuple[bool, bool]:
         """Play the tail: whether there was any, and whether commit `id` was in it."""
         new = mine = False
-        while (data := self._log.read(self.number + 1)) is not None:
-            segment = decode(data)
-            if segment.v > FORMAT:
-                raise SchemaError(
-                    f"segment {self.number + 1} has format {segment.v}, "
-                    f"this version reads up to {FORMAT}"
-                )
-            if segment.prev != self._last:
-                self._forget()  # the log was restored or replaced behind our back
+        while True:
+            begun = seconds()
+            try:
+                found = self.log.read_on(self.number + 1)
+            except Rewound:
+                self._reload()
+                new = True
                 continue
-            self._play(segment)
+            if not found:
+                if self._should_check() and self._begin_again_if_lost():
+                    new = True
+                    continue
+                self._seen = begun
+                if new and self.log.manners.checkpoints:
+                    self._turns.others()
+                return new, mine
+            for data in found:
+                segment = decode(data)
+                if segment.prev != self.last:
+                    self._reload()  # the log was restored or replaced behind our back
+                    break
+                self._play(segment, len(data))
+                mine = mine or segment.id == id
             new = True
-            mine = mine or segment.id == id
-        if self._log.first() > self.number + 1:
-            raise StorageError(
-                f"the log cannot be read on from {self.number + 1}: "
-                f"it starts at {self._log.first()} by now"
-            )
-        return new, mine
+            self._turns.read(seconds() - begun)
 
-    def _play(self, segment: Segment, rows: Mapping[str, TaskRow] | None = None) -> None:
+    def _play(self, segment: Segment, size: int, rows: Mapping[str, TaskRow] | None = None) -> None:
         self._topics |= self.tables.play(segment, rows)
         self.number += 1
-        self._last = segment.id
-        self._log.played(self, self.number)
+        self.last = segment.id
+        self.keeper.played(size, segment.v)
+        if not self.log.manners.checkpoints and self.number - self._cut >= CUT_EVERY:
+            # The newest one stays, so that its number cannot be created again.
+            self._cut = self.number
+            self.log.cut(self._cut)
 
-    def _forget(self) -> None:
-        """Begin again with empty tables."""
-        if not self.number:
-            raise StorageError("the first segment of the log follows one that is not there")
-        self.tables = Tables()
-        self.number, self._last = 0, ""
-        self._log.played(self, 0)
+    def _should_check(self) -> bool:
+        now, manners = seconds(), self.log.manners
+        late = now - self._seen > manners.grace / 2
+        return manners.checkpoints and (late or now - self._checked > CHECK_EVERY)
+
+    def _begin_again_if_lost(self) -> bool:
+        """Where nothing follows one's own tables: are they still a part of this log?"""
+        self._checked = seconds()
+        if self.number:
+            try:
+                found = self.log.read_on(self.number)
+            except Rewound:
+                found = ()
+            if found and decode(found[0]).id == self.last:
+                return False
+        elif self.log.first() <= 1:
+            return False
+        self._reload()
+        return True
+
+    def _reload(self) -> None:
+        """Begin again from the newest checkpoint."""
+        if self.number:
+            self._begun_again = True
+        start = self.keeper.load()
+        if start is None:
+            if self.log.first() > 1:
+                raise StorageError(
+                    f"the log starts at {self.log.first()} and there is no checkpoint before "
+                    "it: restore the place from a copy, or use another namespace"
+                )
+            self.tables, self.number, self.last = Tables(), 0, ""
+        else:
+            self.tables, self.number, self.last = start
+        self._checked = seconds()
+
+    def _tell(self) -> None:
+        topics, self._topics = self._topics, set()
+        if self._begun_again:
+            self._begun_again = False
+            self.hub.alert()
+        elif topics:
+            self.hub.signal(topics)
+
+
+class TooLarge(StorageError):
+    """A commit is larger than the log takes in one segment."""
+
+
+_NOTHING = Parcel()

@@ -13,18 +13,29 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from omniq.errors import StorageError
 from omniq.models.row import Ms
 
 
+class Rewound(StorageError):
+    """The log ends before the segment asked for: it was restored, or lost its end."""
+
+
 class Manners(Struct, frozen=True, kw_only=True):
-    """How a log wants to be used."""
+    """How a log wants to be used. Read after `open`."""
 
     segment_bytes: int = 1_048_576
     """A larger segment is refused: its values go to objects of their own first."""
     inline_bytes: int = 65_536
-    """A larger value (arguments, a result) is kept as an object of its own."""
+    """A larger value (arguments, a result) is an object of its own (`big/...`)."""
+    memory_bytes: int = 1024
+    """A larger value is not kept in memory: those of one commit share an object (`pack/...`)."""
     checkpoints: bool = True
-    """It outlives its readers: a new one starts from a checkpoint, and the log is cut behind."""
+    """It outlives its readers: a new one starts from a checkpoint, and the log is cut behind.
+    False: one engine in one process; what was played is cut, nothing else is ever kept."""
+    grace: float = 600.0
+    """Seconds between the moment from which something is not needed and its removal. A
+    process stopped for half of it looks twice before it trusts what it wrote."""
     poll: tuple[float, float] = (0.002, 0.01)
     """Seconds between two looks for what others wrote: at least, at most. Ignored by a log
     that tells (see `follow`), which is looked at once a second all the same."""
@@ -33,7 +44,8 @@ class Manners(Struct, frozen=True, kw_only=True):
 class Log(Protocol):
     """Numbered segments that can each be created only once, and named objects beside them."""
 
-    manners: Manners
+    @property
+    def manners(self) -> Manners: ...
 
     def open(self) -> None:
         """Connect, check that creation is conditional, make what is missing."""
@@ -52,15 +64,19 @@ class Log(Protocol):
         ...
 
     def read_on(self, number: int) -> Sequence[bytes]:
-        """Segments from `number` on, as many as come in one go; empty: there is none yet."""
+        """Segments from `number` on, as many as come in one go; empty: there is none yet.
+
+        It sees everything put before it was called. Empty as well where `number` was cut; a
+        log that knows that it ends before `number - 1` may say so by `Rewound`.
+        """
         ...
 
     def first(self) -> int:
-        """The oldest number still kept (1 in an empty log)."""
+        """The oldest number still kept, or a lower one (1 in an empty log)."""
         ...
 
     def cut(self, before: int) -> None:
-        """Remove the segments with lower numbers. The newest one is never removed."""
+        """Remove the segments with lower numbers, or some of them. Never the newest one."""
         ...
 
     def keep(self, name: str, data: bytes) -> bool:

@@ -93,6 +93,11 @@ class Draft:
         decided, known = self.segment.edges.get(child), self.state.edges.get(child, {})
         return {**known, **decided} if decided else known
 
+    def lease(self, owner: str) -> Ms:
+        """Until when an owner's lease lasts; 0: it has none."""
+        decided = self.segment.leases.get(owner)
+        return self.state.leases.get(owner, 0) if decided is None else decided
+
     def set(self, row: TaskRow, change: Change) -> TaskRow:
         """Decide new values for fields of a row."""
         new = self.rows[row.id] = replace(row, **change)
@@ -111,7 +116,9 @@ class Draft:
     # -- units --
 
     def apply(self, units: Sequence[Unit]) -> Receipt:
-        """Decide a batch, in order."""
+        """Decide a batch, in order. Several may go into one commit, each with its receipt."""
+        self._woken, self.unreleased = set(), False
+        stranded = len(self.stranded)
         outcome: list[Applied] = []
         taken: dict[int, str] = {}
         missing: dict[int, tuple[str, ...]] = {}
@@ -131,7 +138,7 @@ class Draft:
             missing=missing,
             riders_refused=riders_refused,
             woken=frozenset(self._woken),
-            stranded=tuple(self.stranded),
+            stranded=tuple(self.stranded[stranded:]),
             unreleased=self.unreleased,
         )
 

@@ -236,7 +236,7 @@ def _take_chores(draft: Draft, asked: Claim) -> Iterator[TaskRow]:
             continue
         change = _taken(asked, row)
         if row.status is _RUNNING:
-            if row.owner == asked.owner or state.leases.get(row.owner or "", 0) > now:
+            if row.owner == asked.owner or draft.lease(row.owner or "") > now:
                 continue
             change["flags"] = row.flags | Flag.LOST
             change["losses"] = row.losses + 1

@@ -8,11 +8,13 @@ from typing import Literal, TypedDict
 import msgspec
 from msgspec import Struct, field
 
+from omniq.errors import SchemaError
 from omniq.models.event import TaskEvent
 from omniq.models.row import Doc, Ms, ResultRow, TaskRow
 from omniq.models.status import Status
 
 FORMAT = 1
+"""What this version writes."""
 
 
 class EdgeState(IntEnum):
@@ -71,10 +73,12 @@ class Segment(Struct, omit_defaults=True):
     """One commit. Where a value may be None, None removes.
 
     `id` is the commit's own id and `prev` that of the commit before it. Rows are inserted
-    first, then changed, then deleted; the rest in the order of the fields.
+    first, then changed, then deleted; the rest in the order of the fields. `v` is the format
+    it was written in, `least` the oldest one whose readers understand it.
     """
 
     v: int = FORMAT
+    least: int = 1
     id: str = ""
     prev: str = ""
     who: str = ""
@@ -120,4 +124,15 @@ def encode(segment: Segment) -> bytes:
 
 def decode(data: bytes) -> Segment:
     """A segment from its bytes."""
-    return _DECODER.decode(data)
+    segment = _DECODER.decode(data)
+    check_format(segment.least)
+    return segment
+
+
+def check_format(least: int) -> None:
+    """Refuse what this version cannot read."""
+    if least > FORMAT:
+        raise SchemaError(
+            f"the log has entries of format {least}, this version of OmniQ reads format "
+            f"{FORMAT}: upgrade OmniQ here as well"
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -345,6 +345,15 @@ class State:
         story[chapter(event)] = number
         if event.keep_until is not None:
             self.dimming.add((event.keep_until, number))
+
+    def restore_events(self, events: Sequence[TaskEvent | None], forgotten: int) -> None:
+        """Take in all events at once, each with the number it had."""
+        self.forgotten = forgotten
+        for event in events:
+            if event is None:
+                self.events.append(None)
+            else:
+                self._put_event(event)
 
     def _drop_events(self, numbers: list[int]) -> None:
         for number in numbers:
