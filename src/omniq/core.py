@@ -410,7 +410,7 @@ class AsyncOmniQ:
 
     def listen(self, topics: Iterable[str]) -> Ear:
         """Listen for changes: `tasks`, `events`, `queue:NAME`, `docs:KIND`. After `open`."""
-        return self.stores.tasks.listen(topics)
+        return self.stores.listen(topics)
 
     def describe(self) -> str:
         """Where tasks are kept, in words for people."""

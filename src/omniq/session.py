@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("omniq.queue")
 
+FLUSH = 10.0
+"""Seconds a closing queue waits for what it has not sent yet."""
+
 
 class Instead(Protocol):
     """Who runs tasks in the calls of those who enqueue them and wait for them."""
@@ -66,8 +69,9 @@ class Session:
         await self.waiter.stop()
         await self.janitor.stop()
         try:
-            await self.batcher.flush()
-        except StorageError as error:
+            async with asyncio.timeout(FLUSH):
+                await self.batcher.flush()
+        except (StorageError, TimeoutError) as error:
             log.warning("closing: %s", error)
         await self.stores.close()
 

@@ -6,7 +6,7 @@ from omniq.backend.factory import Common, create_event_storage, create_storage
 from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.config.places import EVENTS_ONLY
 from omniq.models.config import OmniQConfig, StorageConfig
-from omniq.queue.stores import Stores
+from omniq.queue.stores import Stores, spool_of
 from omniq.storage.base import AsyncStorage, BaseEventStorage, BaseResultStorage, BaseTaskQueue
 
 
@@ -45,4 +45,4 @@ def create_stores(
     if events is None and (place := config.event_storage) is not None:
         alone = place.type in EVENTS_ONLY
         events = create_event_storage(place, **common) if alone else at(place)
-    return Stores(tasks, results, events)
+    return Stores(tasks, results, events, spool=spool_of(config))

@@ -128,6 +128,7 @@ OPTIONS: Final = (
     Option("max_losses", "MAX_LOSSES", "worker.max_losses", number(least=1, example=3), "A task whose worker died this often fails."),
     Option("event_level", "EVENT_LEVEL", "events.level", choice(*EVENT_LEVELS, example="INFO", upper=True), "The least important events that are kept."),
     Option("event_retention", "EVENT_RETENTION", "events.retention", seconds(example="604800"), "How long events are kept."),
+    Option("event_spool_limit", "EVENT_SPOOL_LIMIT", "events.spool_limit", number(least=0, example=67_108_864), "Bytes of events kept in local files while a place of their own does not answer; beyond it tasks wait for that place."),
     Option("history", "HISTORY", "retention.history", seconds(zero=True, example="86400"), "How long ended tasks stay visible."),
     Option("dead_letters", "DEAD_LETTERS", "retention.dead", seconds(zero=True, example="1209600"), "How long failed tasks are kept for replay."),
     Option("dashboard_enabled", "DASHBOARD_ENABLED", "dashboard.enabled", FLAG, "Whether web apps mount the dashboard."),

@@ -67,6 +67,8 @@ class EventConfig(Struct, frozen=True, kw_only=True):
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "DISABLED"] = "INFO"
     retention: float = 7 * 86_400.0
+    spool_limit: int = 64 * 1024 * 1024
+    """Events in local files while a place of their own is down; beyond it tasks wait for it."""
 
 
 class RetentionConfig(Struct, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ Do = Callable[[TaskRow, str, Ms, Rules], Act | None]
 def cancel(row: TaskRow, actor: str, now: Ms, rules: Rules) -> Act | None:
     """Cancel it at once if it has not started, else ask its worker to stop it."""
     return Act(
-        policy.cancel(row.id, now, rules, queue=row.queue, name=row.name),
+        policy.cancel(row.id, now, rules, queue=row.queue, name=row.name, epoch=row.epoch),
         # The end itself leaves an event; this one says who wanted it.
         policy.action(row, "cancel", actor, now, rules) if actor else PutEvents(()),
         (Applied.APPLIED, Applied.CANCEL_ASKED),

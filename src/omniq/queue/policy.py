@@ -111,11 +111,14 @@ def settle_chore(row: TaskRow, body: TaskBody, now: Ms, rules: Rules) -> Move:
     return _give_back(row, now, rules, delay=0, event=event)
 
 
-def cancel(id: str, now: Ms, rules: Rules, *, queue: str = "", name: str = "") -> Move:
+def cancel(
+    id: str, now: Ms, rules: Rules, *, queue: str = "", name: str = "", epoch: int = 0
+) -> Move:
     """Cancel in any state: before a run at once, a running one is asked to stop."""
     event = TaskEvent(
         task=id,
-        n=now % 1_000_000_000,  # the epoch is not known here; a resent unit has the same time
+        epoch=epoch,  # as far as it is known to whoever asks
+        n=now % 1_000_000_000,  # a resent unit has the same time
         at=now,
         type=EventType.CANCELLED,
         queue=queue,

@@ -140,10 +140,14 @@ class Waiter:
             try:
                 rows = await self._stores.tasks.get_tasks(chunk)
                 done = [row for row in rows if row.status is Status.SUCCEEDED]
-                results = await self._stores.read_results(done) if done else {}
+                results, why = await self._stores.read_known(done) if done else ({}, "")
             except StorageError as error:
                 log.warning("reading results failed, tried again in %.0f s: %s", POLL, error)
                 return foreign
+            if why:  # their place is down: others are told all the same
+                later = {row.id for row in done if row.id not in results}
+                rows = [row for row in rows if row.id not in later]
+                chunk = [id for id in chunk if id not in later]
             found = {row.id: row for row in sorted(rows, key=_ended_at)}
             for id in [*found, *(id for id in chunk if id not in found)]:
                 row = found.get(id)

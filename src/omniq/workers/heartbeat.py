@@ -37,7 +37,7 @@ class Heartbeat:
         heard: Callable[[Sequence[HeldTask], Held], None],
         overdue: Callable[[], None],
     ) -> None:
-        self._twin, self._owner, self._lease = stores.twin(), owner, lease
+        self._twin, self._owner, self._lease = stores.tasks.twin(), owner, lease
         self._held, self._heard, self._overdue = held, heard, overdue
         self._good_until = time.monotonic() + lease
         self._loop = asyncio.get_running_loop()
@@ -89,7 +89,7 @@ class Heartbeat:
                         opened = True
                     held = self._held()
                     async with asyncio.timeout(self._lease / 2):
-                        answer = await self._twin.tasks.extend(
+                        answer = await self._twin.extend(
                             self._owner, round(self._lease * 1000), held
                         )
                 except Exception as error:
