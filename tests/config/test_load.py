@@ -104,7 +104,18 @@ def test_a_role_wins_over_the_storage_of_everything(monkeypatch: pytest.MonkeyPa
     assert config.storage.type == "sqlite"
     assert config.result_storage == StorageConfig(type="redis", url="redis://localhost/1")
     assert config.task_queue == StorageConfig(type="memory")
-    assert config.event_storage is None
+    assert config.event_storage == config.storage
+
+
+def test_what_no_role_names_is_kept_with_the_tasks_if_nothing_else_is_said() -> None:
+    config = load_config(task_queue_url="redis://localhost")
+    assert (config.result_storage, config.event_storage) == (None, None)
+    config = load_config(OmniQConfig(task_queue=StorageConfig(type="redis")))
+    assert (config.result_storage, config.event_storage) == (None, None)
+    config = load_config(storage_type="sqlite", task_queue_url="redis://localhost")
+    assert config.result_storage == config.event_storage == StorageConfig(type="sqlite")
+    config = load_config(storage_type="sqlite", result_storage_type="redis")
+    assert (config.task_queue, config.event_storage) == (None, None)
 
 
 def test_a_type_and_a_url_said_together_have_to_agree() -> None:

@@ -61,6 +61,8 @@ def load_config(
     layers.append(_read_flat(options, where="the configuration"))
     for layer in layers:
         _lay(values, layer)
+    if any(_says_where(layer) for layer in layers):
+        _keep_the_rest(values)
     return check_config(_build(values))
 
 
@@ -116,6 +118,24 @@ def _kind(place: str, said: str | None, url: str | None, uri: str | None) -> str
             "event_storage_type and nothing else"
         )
     return said
+
+
+def _says_where(layer: Values) -> bool:
+    return any(layer.get(f"storage.{key}") for key in ("type", "url", "obstore_uri"))
+
+
+def _keep_the_rest(values: Values) -> None:
+    """Where tasks have a place of their own, results and events are kept where `storage` says.
+
+    If that says nothing they are kept with the tasks, not in its default.
+    """
+    if values["task_queue.type"] is None:
+        return
+    for role in ("result_storage", "event_storage"):
+        if values[f"{role}.type"] is None:
+            values |= {
+                f"{role}.{key}": values[f"storage.{key}"] for key in StorageConfig.__struct_fields__
+            }
 
 
 def _label(path: str) -> str:
@@ -212,7 +232,8 @@ def _checked(config: OmniQConfig) -> Values:
     found: Values = {}
     for key, value in structs.asdict(config).items():
         if key in SECTIONS:
-            found |= {} if value is None else _paths(_said(value), f"{key}.")
+            if value is not None and (key != "storage" or value != StorageConfig()):
+                found |= _paths(_said(value), f"{key}.")
         else:
             found |= _paths({key: value}, "")
     return found
