@@ -1,0 +1,270 @@
+"""One connection to a NATS cluster: asks, is told, and comes back after every loss."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Final
+
+import msgspec
+import nats
+import nats.errors
+from nats.aio.client import Client, Server
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from omniq.errors import ConfigError, StorageUnavailable
+from omniq.storage.nats.address import Address
+from omniq.storage.nats.errors import Denied, Lost, denial, explain, refusal
+
+ANSWER_SECONDS: Final = 3.0
+"""How long a request may take; a cluster that chooses a new leader answers nobody meanwhile."""
+BACK_SECONDS: Final = 5.0
+"""How long a call waits for a lost connection to come back before it gives up."""
+FIRST_SECONDS: Final = 5.0
+"""How long the first connection may take."""
+_PING_SECONDS: Final = 5
+_WAITS: Final = (0.02, 2.0)
+"""Seconds between two tries to reconnect: at first, and at most."""
+
+_LOG: Final = logging.getLogger("omniq.storage")
+
+
+class Connection:
+    """To be used on its own loop only. `inbox` begins the subjects of its replies."""
+
+    def __init__(self, address: Address, *, name: str, inbox: str) -> None:
+        self.where = f"NATS {address.shown}"
+        self.inbox = inbox
+        self._address = address
+        self._name = name
+        self._api = f"$JS.{address.domain}.API" if address.domain else "$JS.API"
+        self._client: Client | None = None
+        self._up = asyncio.Event()
+        self._connecting = asyncio.Lock()
+        self._ending = False
+        self._failed: Exception | None = None
+        self._asking: dict[asyncio.Task[Any], str] = {}
+        self._broken: dict[asyncio.Task[Any], Exception] = {}
+        self._back: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._chores: set[asyncio.Task[None]] = set()
+        self._tries = 0
+
+    @property
+    def is_up(self) -> bool:
+        return self._up.is_set()
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """What the server said of itself when it let us in."""
+        # The driver offers a few fields of it only.
+        return self._client._server_info if self._client is not None else {}
+
+    def when_back(self, do: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run this after every reconnection. It raises nothing."""
+        self._back.append(do)
+
+    async def open(self) -> None:
+        """Connect, or say why not: this once a server that is not there is an error."""
+        try:
+            async with asyncio.timeout(FIRST_SECONDS):
+                await self._connect()
+        except (TimeoutError, nats.errors.Error, OSError) as error:
+            said = self._failed or error
+            if isinstance(told := explain(said, self.where), ConfigError):
+                raise told from None
+            raise StorageUnavailable(
+                f"{self.where} cannot be reached ({_plainly(said)}): is the address in "
+                "storage_url (OMNIQ_STORAGE_URL) right, and the server running?"
+            ) from None
+
+    async def close(self) -> None:
+        self._ending = True
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def ask(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        headers: dict[str, str] | None = None,
+        *,
+        seconds: float = ANSWER_SECONDS,
+    ) -> Msg:
+        """Send a request and wait for the answer.
+
+        Raises Lost when the connection ended meanwhile, Denied, TimeoutError; in all three
+        the request may have been heard.
+        """
+        client = await self._live()
+        task = asyncio.current_task()
+        assert task is not None
+        self._asking[task] = subject
+        try:
+            return await client.request(subject, payload, timeout=seconds, headers=headers)
+        except asyncio.CancelledError:
+            if (error := self._broken.pop(task, None)) is None:
+                raise
+            task.uncancel()
+            raise error from None
+        except nats.errors.OutboundBufferLimitError:
+            raise Lost("the connection was lost") from None
+        except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError) as error:
+            raise Lost(str(error)) from None
+        finally:
+            self._asking.pop(task, None)
+            if self._broken.pop(task, None) is not None:  # the answer came all the same
+                task.uncancel()
+
+    async def api(
+        self, what: str, body: Mapping[str, Any] | None = None, *, seconds: float = ANSWER_SECONDS
+    ) -> dict[str, Any]:
+        """Ask JetStream's API; raises Refused for an error in the answer."""
+        payload = b"" if body is None else msgspec.json.encode(body)
+        message = await self.ask(f"{self._api}.{what}", payload, seconds=seconds)
+        answer: dict[str, Any] = msgspec.json.decode(message.data)
+        if (refused := refusal(answer)) is not None:
+            raise refused
+        return answer
+
+    async def surely(
+        self, what: str, body: Mapping[str, Any] | None = None, *, seconds: float = BACK_SECONDS
+    ) -> dict[str, Any]:
+        """The same for what may be asked twice: again after a loss, for some seconds."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + seconds
+        while True:
+            try:
+                return await self.api(what, body)
+            except (Lost, TimeoutError, nats.errors.Error) as error:
+                if clock() >= end:
+                    raise
+                if isinstance(error, nats.errors.NoRespondersError):
+                    await asyncio.sleep(0.05)  # a leader is being chosen
+
+    async def tell_api(self, what: str) -> None:
+        """Ask JetStream's API for something and do not wait."""
+        await self.send(f"{self._api}.{what}")
+
+    async def direct(self, stream: str, number: int) -> Msg:
+        """A message by its number from any replica, which may not have it yet."""
+        what = f"{self._api}.DIRECT.GET.{stream}"
+        return await self.ask(what, msgspec.json.encode({"seq": number}))
+
+    async def send(self, subject: str, payload: bytes = b"") -> None:
+        """Publish and do not wait."""
+        if self._client is not None and self._client.is_connected:
+            with contextlib.suppress(nats.errors.Error):
+                await self._client.publish(subject, payload)
+
+    async def subscribe(self, subject: str, tell: Callable[[Msg], Awaitable[None]]) -> Subscription:
+        client = await self._live()
+        return await client.subscribe(subject, cb=tell, pending_bytes_limit=0)
+
+    # -- staying connected
+
+    async def _live(self) -> Client:
+        """The client when it is connected; StorageUnavailable if that takes too long."""
+        client = self._client
+        if client is not None and client.is_connected:
+            return client
+        try:
+            async with asyncio.timeout(BACK_SECONDS):
+                while True:
+                    if self._ending:
+                        raise Lost("the connection is closed")
+                    client = self._client
+                    if client is None or client.is_closed:
+                        await self._connect()
+                    elif client.is_connected:
+                        return client
+                    else:
+                        await self._up.wait()
+                        await asyncio.sleep(0)
+        except TimeoutError:
+            why = f" ({_plainly(self._failed)})" if self._failed else ""
+            raise StorageUnavailable(f"{self.where} cannot be reached{why}") from None
+
+    async def _connect(self) -> None:
+        async with self._connecting:
+            if self._client is not None and not self._client.is_closed:
+                return
+            client = Client()
+            try:
+                await client.connect(
+                    **self._address.connecting(),
+                    name=self._name,
+                    inbox_prefix=self.inbox,
+                    error_cb=self._heard_error,
+                    disconnected_cb=self._went_down,
+                    reconnected_cb=self._came_back,
+                    closed_cb=self._went_down,
+                    max_reconnect_attempts=2,
+                    reconnect_time_wait=0.1,  # type: ignore[arg-type]  # it only sleeps so long
+                    connect_timeout=2,
+                    ping_interval=_PING_SECONDS,
+                    # What is sent while it is away would arrive long after its caller gave up.
+                    pending_size=0,
+                    reconnect_to_server_handler=self._next_server,
+                )
+            except BaseException:
+                await client.close()
+                raise
+            # From here on it tries for ever.
+            client.options["max_reconnect_attempts"] = -1
+            self._client = client
+            self._failed = None
+            self._up.set()
+
+    def _next_server(self, pool: list[Server], info: dict[str, Any]) -> tuple[Server | None, float]:
+        least, most = _WAITS
+        # The list is shuffled: any of those tried least.
+        fewest = min(pool, key=lambda server: server.reconnects)
+        self._tries += 1
+        rounds = max(0, self._tries - len(pool))
+        wait = 0.0 if self._tries == 1 else min(most, least * 2 ** min(rounds, 10))
+        return fewest, wait * (0.5 + random.random() / 2)
+
+    async def _heard_error(self, error: Exception) -> None:
+        # Not logged as it is: the driver reports every try to reconnect, with a traceback.
+        self._failed = error
+        _LOG.debug("%s: %s", self.where, _plainly(error))
+        subject = denial(error)
+        if subject is None:
+            return
+        for task, asked in tuple(self._asking.items()):
+            if asked == subject or subject.startswith(self.inbox):
+                self._break(task, Denied(subject))
+
+    async def _went_down(self) -> None:
+        was_up = self._up.is_set()
+        self._up.clear()
+        for task in tuple(self._asking):
+            self._break(task, Lost("the connection was lost"))
+        if was_up and not self._ending:
+            _LOG.warning("%s: the connection is lost, trying to reconnect", self.where)
+
+    async def _came_back(self) -> None:
+        self._tries = 0
+        self._failed = None
+        self._up.set()
+        _LOG.info("%s: connected again", self.where)
+        for do in self._back:
+            # Not awaited here: the driver would cancel it with its own task at the next loss.
+            chore = asyncio.get_running_loop().create_task(do())
+            self._chores.add(chore)
+            chore.add_done_callback(self._chores.discard)
+
+    def _break(self, task: asyncio.Task[Any], error: Exception) -> None:
+        if task not in self._broken:
+            self._broken[task] = error
+            task.cancel()
+
+
+def _plainly(error: BaseException | None) -> str:
+    text = str(error) or type(error).__name__
+    return text.removeprefix("nats: ").strip("'")
