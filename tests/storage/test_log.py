@@ -11,63 +11,31 @@ from omniq.clock import ManualClock
 from omniq.errors import SchemaError, StorageError, StorageUnavailable
 from omniq.models import Applied, Insert, Status, Unique
 from omniq.storage.log import engine as log
-from omniq.storage.log.engine import Log, LogEngine
+from omniq.storage.log.engine import LogEngine
+from omniq.storage.log.port import Log
 from omniq.storage.memory import MemoryLog
 from omniq.storage.tables import Tables, handout
-from omniq.storage.tables.segment import FORMAT, Segment, decode, encode
+from omniq.storage.tables.segment import FORMAT, Segment, encode
 from tests.conformance import kit
 
 from .history import History, contents, statuses
-
-
-class Whole(MemoryLog):
-    """Keeps every segment, and can be made to answer badly."""
-
-    KEEP = 1 << 60
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.before: Callable[[int], None] = lambda number: None
-        self.after: Callable[[int], None] = lambda number: None
-
-    def put(self, number: int, data: bytes) -> bool:
-        self.before(number)
-        created = super().put(number, data)
-        self.after(number)
-        return created
-
-    def segments(self) -> list[Segment]:
-        found: list[Segment] = []
-        while (data := self.read(len(found) + 1)) is not None:
-            found.append(decode(data))
-        return found
+from .logs import DictLog, away, once
 
 
 def engine_on(log: Log) -> LogEngine:
     return LogEngine(log, clock=ManualClock())
 
 
-def once(error: Exception) -> Callable[[int], None]:
-    """Raises at the first call only."""
-    errors = [error]
-
-    def fail(number: int) -> None:
-        if errors:
-            raise errors.pop()
-
-    return fail
-
-
 @pytest.mark.parametrize("seed", range(8))
 def test_replaying_the_log_gives_the_live_tables(seed: int) -> None:
-    clock, whole = ManualClock(), Whole()
+    clock, whole = ManualClock(), DictLog()
     history = History(seed, LogEngine(whole, clock=clock), clock.advance)
     for _ in range(400):
         history.step()
     live = history.engine.tables
     assert len(statuses(live)) > 4, "the history went somewhere"
     again = Tables()
-    for segment in whole.segments():
+    for segment in whole.place.decoded():
         again.play(segment)
     assert contents(again, clock.now()) == contents(live, clock.now())
 
@@ -75,7 +43,7 @@ def test_replaying_the_log_gives_the_live_tables(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_commit_lost_to_another_is_decided_again_and_both_agree(seed: int) -> None:
     """Somebody else gets in before the put of every commit; what was decided leaves no trace."""
-    clock, whole = ManualClock(), Whole()
+    clock, whole = ManualClock(), DictLog()
     first, second = LogEngine(whole, clock=clock), LogEngine(whole, clock=clock)
     intruders: list[Callable[[], object]] = []
 
@@ -88,13 +56,13 @@ def test_a_commit_lost_to_another_is_decided_again_and_both_agree(seed: int) -> 
     for _ in range(100):
         intruders[:] = [lambda: second.commit(lambda d: d.apply([kit.insert(queue="a")]))]
         history.step()
-    assert sum(segment.ins[:1] != [] for segment in whole.segments()) > 60
+    assert sum(segment.ins[:1] != [] for segment in whole.place.decoded()) > 60
     second.refresh()
     assert contents(first.tables, clock.now()) == contents(second.tables, clock.now())
 
 
 def test_two_engines_race_and_every_task_is_handed_out_once() -> None:
-    whole = Whole()
+    whole = DictLog()
     engines = [engine_on(whole), engine_on(whole)]
     got: list[list[str]] = [[], []]
 
@@ -124,31 +92,31 @@ def test_two_engines_race_and_every_task_is_handed_out_once() -> None:
 
 
 def test_who_comes_second_decides_again_on_what_the_first_wrote() -> None:
-    whole = Whole()
+    whole = DictLog()
     first, second = engine_on(whole), engine_on(whole)
     rival = kit.insert(unique=Unique("u"))
-    whole.before = _only_first(lambda: second.commit(lambda draft: draft.apply([rival])))
+    whole.before = once(lambda: second.commit(lambda draft: draft.apply([rival])))
     receipt = first.commit(lambda draft: draft.apply([kit.insert(unique=Unique("u"))]))
     assert receipt.outcome == [Applied.REFUSED]
     assert receipt.taken == {0: rival.row.id}
-    assert len(whole.segments()) == 1, "a refusal writes nothing"
+    assert len(whole.place.decoded()) == 1, "a refusal writes nothing"
 
 
 def test_a_commit_whose_answer_was_lost_is_known_by_its_id() -> None:
-    whole = Whole()
+    whole = DictLog()
     engine = engine_on(whole)
     whole.after = once(StorageUnavailable("the answer got lost"))
     unit = kit.insert()
     receipt = engine.commit(lambda draft: draft.apply([unit]))
     assert receipt.outcome == [Applied.APPLIED], "not ALREADY: it was this very commit"
-    assert len(whole.segments()) == 1
+    assert len(whole.place.decoded()) == 1
     assert engine.number == 1
 
 
 def test_a_put_that_a_driver_sent_twice_is_known_by_its_id() -> None:
     """obstore retries a put by itself and then says that the segment exists: it is ours."""
 
-    class Retrying(Whole):
+    class Retrying(DictLog):
         def put(self, number: int, data: bytes) -> bool:
             super().put(number, data)
             return super().put(number, data)
@@ -159,23 +127,20 @@ def test_a_put_that_a_driver_sent_twice_is_known_by_its_id() -> None:
     asked = kit.claim()
     [task] = engine.commit(lambda draft: handout.claim(draft, asked)).tasks
     assert engine.tables.rows[task.id] == task
-    assert len(whole.segments()) == 2
+    assert len(whole.place.decoded()) == 2
 
 
 def test_a_commit_that_never_arrived_is_sent_again() -> None:
-    whole = Whole()
+    whole = DictLog()
     engine = engine_on(whole)
     whole.before = once(StorageUnavailable("the request got lost"))
     assert engine.commit(lambda draft: draft.apply([kit.insert()])).outcome == [Applied.APPLIED]
-    assert len(whole.segments()) == 1
+    assert len(whole.place.decoded()) == 1
 
 
 def test_a_place_that_stays_away_is_told_and_harms_nothing() -> None:
-    whole = Whole()
+    whole = DictLog()
     engine = engine_on(whole)
-
-    def away(number: int) -> None:
-        raise StorageUnavailable("away")
 
     whole.before = away
     with pytest.raises(StorageUnavailable):
@@ -189,18 +154,18 @@ def test_a_commit_that_arrived_after_its_caller_gave_up_is_found_by_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(log, "TRIES", 1)
-    whole = Whole()
+    whole = DictLog()
     engine = engine_on(whole)
     whole.after = once(StorageUnavailable("the answer got lost"))
     unit = kit.insert()
     with pytest.raises(StorageUnavailable):
         engine.commit(lambda draft: draft.apply([unit]))
     assert engine.commit(lambda draft: draft.apply([unit])).outcome == [Applied.ALREADY]
-    assert len(whole.segments()) == 1
+    assert len(whole.place.decoded()) == 1
 
 
 def test_a_log_that_was_restored_is_read_again_from_its_start() -> None:
-    old, engine_log = Whole(), Whole()
+    old, engine_log = DictLog(), DictLog()
     engine = engine_on(engine_log)
     lost = kit.insert()
     engine.commit(lambda draft: draft.apply([lost]))
@@ -208,7 +173,7 @@ def test_a_log_that_was_restored_is_read_again_from_its_start() -> None:
     kept = [kit.insert() for _ in range(3)]
     for unit in kept:
         other.commit(lambda draft, u=unit: draft.apply([u]))  # type: ignore[misc]
-    engine._log = old  # somebody put back another copy of the place
+    engine.log = old  # somebody put back another copy of the place
     engine.commit(lambda draft: draft.apply([kit.insert()]))
     assert lost.row.id not in engine.tables.rows
     assert set(engine.tables.rows) > {unit.row.id for unit in kept}
@@ -217,55 +182,52 @@ def test_a_log_that_was_restored_is_read_again_from_its_start() -> None:
 
 
 def test_a_segment_of_a_later_version_is_refused() -> None:
-    whole = Whole()
-    whole.put(1, encode(Segment(v=FORMAT + 1, id="x")))
-    with pytest.raises(SchemaError, match="format"):
+    whole = DictLog()
+    whole.put(1, encode(Segment(v=FORMAT + 1, least=FORMAT + 1, id="x")))
+    with pytest.raises(SchemaError, match="upgrade OmniQ"):
         engine_on(whole).refresh()
 
 
-def test_segments_go_once_every_reader_has_played_them() -> None:
-    class Small(MemoryLog):
-        KEEP = 8
+def test_a_segment_of_a_later_version_that_says_it_can_be_read_is() -> None:
+    whole = DictLog()
+    whole.put(1, encode(Segment(v=FORMAT + 1, id="x", ins=[kit.row()])))
+    engine = engine_on(whole)
+    engine.refresh()
+    assert len(engine.tables.rows) == 1
 
-    small = Small()
-    writer, reader = engine_on(small), engine_on(small)
-    for _ in range(20):
-        writer.commit(lambda draft: draft.apply([kit.insert()]))
-    assert small.read(1) is not None, "the other one has yet to read it"
-    reader.refresh()
-    assert small.read(1) is None
-    assert small.read(20) is not None, "else its number could be created again"
-    assert contents(reader.tables) == contents(writer.tables)
-    reader.close()
-    for _ in range(20):
-        writer.commit(lambda draft: draft.apply([kit.insert()]))
-    assert small.read(20) is None
+
+def test_memory_keeps_no_segment_that_was_played() -> None:
+    memory = MemoryLog()
+    engine = engine_on(memory)
+    for _ in range(200):
+        engine.commit(lambda draft: draft.apply([kit.insert()]))
+    assert not memory.read_on(1)
+    assert memory.read_on(200), "else its number could be created again"
+    assert len(memory.names("log/")) <= 64
 
 
 def test_a_log_without_its_start_is_not_read_as_if_it_were_whole() -> None:
-    class Small(MemoryLog):
-        KEEP = 1
-
-    small = Small()
-    writer = engine_on(small)
+    whole = DictLog()
+    writer = engine_on(whole)
     for _ in range(5):
         writer.commit(lambda draft: draft.apply([kit.insert()]))
-    with pytest.raises(StorageError, match="start"):
-        engine_on(small).refresh()
+    whole.cut(3)
+    with pytest.raises(StorageError, match="starts at 3"):
+        engine_on(whole).open()
 
 
 def test_nothing_is_written_where_nothing_was_decided() -> None:
-    whole = Whole()
+    whole = DictLog()
     engine = engine_on(whole)
     asked = kit.claim(chores=3)
     assert engine.commit(lambda draft: handout.claim(draft, asked)).tasks == []
     assert engine.commit(lambda draft: handout.extend(draft, "w1", 1000, ())).unknown == ()
     assert engine.commit(lambda draft: handout.sweep(draft, 10)) == 0
-    assert whole.segments() == []
+    assert whole.place.decoded() == []
 
 
 def test_an_idle_claim_finds_what_another_engine_wrote() -> None:
-    whole = Whole()
+    whole = DictLog()
     one, other = engine_on(whole), engine_on(whole)
     unit = kit.insert()
     other.commit(lambda draft: draft.apply([unit]))
@@ -276,22 +238,12 @@ def test_an_idle_claim_finds_what_another_engine_wrote() -> None:
 
 def test_a_segment_changes_rows_by_named_fields() -> None:
     """So a writer of an older version cannot drop a field it does not know."""
-    whole = Whole()
+    whole = DictLog()
     engine = engine_on(whole)
     unit = Insert(kit.row(body=b"x" * 100))
     engine.commit(lambda draft: draft.apply([unit]))
     engine.commit(lambda draft: draft.apply([kit.change(unit.row.id, {"priority": 5})]))
-    segment = whole.segments()[1]
+    segment = whole.place.decoded()[1]
     assert segment.set == {unit.row.id: {"priority": 5}}
     assert segment.ins == []
-    assert segment.prev == whole.segments()[0].id
-
-
-def _only_first(act: Callable[[], object]) -> Callable[[int], None]:
-    acts = [act]
-
-    def before(number: int) -> None:
-        if acts:
-            acts.pop()()
-
-    return before
+    assert segment.prev == whole.place.decoded()[0].id
