@@ -56,3 +56,20 @@ def clock() -> ManualClock:
 def db_path(tmp_path: Path) -> Path:
     """Where a test may keep a database of its own."""
     return tmp_path / "tasks.db"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where everything can be installed, a test that was skipped is a test that is missing."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and reporter.stats.get("skipped") and _must_run_all():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = len(terminalreporter.stats.get("skipped", []))
+    verdict = ", which fails this run" if skipped and _must_run_all() else ""
+    terminalreporter.line(f"skipped: {skipped or 'none'}{verdict}")
+
+
+def _must_run_all() -> bool:
+    return bool(os.environ.get("CI") or os.environ.get("OMNIQ_TEST_NO_SKIP"))

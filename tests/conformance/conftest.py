@@ -1,10 +1,16 @@
-"""`storage` and `make_storage`: every test here runs once for each place and face."""
+"""`storage` and `make_storage`: every test here runs once for each place and face.
+
+Marks: `processes` for what needs several of them, which a place must declare; `clusters` for
+what is run on a place's cluster, too.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -12,31 +18,52 @@ import pytest_asyncio
 from omniq.clock import ManualClock
 from omniq.storage.base import AsyncStorage
 
-from .places import FACES, PLACES, make
+from .places import PLACES, Ground, Spot, spots
 
 MakeStorage = Callable[[], Awaitable[AsyncStorage]]
+NewGround = Callable[[Path], Ground]
+
+_left_out = Counter[str]()
 
 
-@pytest.fixture(params=list(PLACES))
-def place(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "spot" not in metafunc.fixturenames:
+        return
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    everywhere = spots(cluster="clusters" in marks)
+    chosen = [s for s in everywhere if "processes" not in marks or PLACES[s.place].processes]
+    _left_out.update(f"{s} has one process only" for s in everywhere if s not in chosen)
+    metafunc.parametrize("spot", chosen, ids=str)
 
 
-@pytest.fixture(params=FACES)
-def face(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    told = ", ".join(f"{tests} ({why})" for why, tests in sorted(_left_out.items())) or "none"
+    terminalreporter.line(f"conformance tests left out by declared capability: {told}")
+
+
+@pytest.fixture
+def new_ground(spot: Spot, request: pytest.FixtureRequest) -> NewGround:
+    """Gives a part of the place where nobody has been; its server is started at need."""
+    server = PLACES[spot.place].server
+    url = "" if server is None else str(request.getfixturevalue(server))
+    return lambda folder: Ground(str(folder), url, f"t{uuid4().hex[:16]}")
+
+
+@pytest.fixture
+def ground(new_ground: NewGround, tmp_path: Path) -> Ground:
+    return new_ground(tmp_path)
 
 
 @pytest_asyncio.fixture
 async def make_storage(
-    place: str, face: str, tmp_path: Path, clock: ManualClock
+    spot: Spot, ground: Ground, clock: ManualClock
 ) -> AsyncIterator[MakeStorage]:
     """Each call opens one more client of the same place; all are closed at the end."""
     clients: list[AsyncStorage] = []
     async with AsyncExitStack() as stack:
 
         async def new_client() -> AsyncStorage:
-            client = clients[0].twin() if clients else make(place, face, tmp_path, clock)
+            client = clients[0].twin() if clients else spot.new(ground, clock)
             clients.append(client)
             return await stack.enter_async_context(client)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, TypeVar
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
-from omniq.clock import ManualClock
+from omniq.clock import Clock, ManualClock
 from omniq.models import (
     Dep,
     Insert,
@@ -25,10 +25,10 @@ from omniq.models import (
 )
 from omniq.models.filters import Batch, Claim, EventFilter, QueueCount, TaskFilter
 from omniq.models.units import Receipt
+from omniq.storage.base import AsyncStorage
 from omniq.storage.tables import Tables
 
 from . import kit
-from .places import make
 from .strategies import FAR, HALF, INSERT, LANES, LEASE, QUEUES
 from .witness import Seen, Witness, accepted, differences
 
@@ -38,15 +38,15 @@ T = TypeVar("T")
 class Machine(RuleBasedStateMachine):
     """What both sides have in common, and what is sent to them; subclasses add the rules."""
 
-    where: ClassVar[tuple[str, str]]
-    """Place and face."""
+    new_storage: ClassVar[Callable[[Path, Clock], AsyncStorage]]
+    """Gives one at a place of its own, not yet open."""
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = ManualClock()
         self.folder = TemporaryDirectory()
         self.loop = asyncio.new_event_loop()
-        self.storage = make(*self.where, Path(self.folder.name), self.clock)
+        self.storage = type(self).new_storage(Path(self.folder.name), self.clock)
         self.tables = Tables()
         self.run(self.storage.open())
         self.witness = Witness()

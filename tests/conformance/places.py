@@ -1,174 +1,108 @@
-"""The storages the contract is held against, and the faces they are reached through."""
+"""The places the contract is held against, and the faces they are reached through."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar, cast
+from typing import Any, Literal, NamedTuple, cast
 
-from anyio import to_thread
+from omniq.clock import SYSTEM_CLOCK, Clock
+from omniq.storage.base import AsyncStorage
 
-from omniq.clock import Clock
-from omniq.models.filters import (
-    Batch,
-    Claim,
-    EventFilter,
-    EventPage,
-    Held,
-    HeldTask,
-    Page,
-    QueueCount,
-    TaskFilter,
-)
-from omniq.models.row import Doc, Ms, ResultRow, TaskRow
-from omniq.models.units import Receipt, Unit
-from omniq.storage.base import AsyncStorage, Ear
+from .blocking import BlockingTwin
 
-T = TypeVar("T")
+Face = Literal["async", "sync"]
+BOTH: tuple[Face, ...] = ("async", "sync")
+
+
+class Ground(NamedTuple):
+    """Where in a place one test is alone. Plain text, so that another process can be told."""
+
+    path: str
+    """A folder of its own."""
+    url: str
+    """The place's server, if it has one."""
+    namespace: str
 
 
 class Place(NamedTuple):
-    """A storage: its blocking class's name, and how either class is made in a test."""
+    """A place: its blocking class's name, and how either class is made in a test."""
 
-    name: str
-    make: Callable[[Callable[..., Any], Path, Clock], Any]
+    storage: str
+    make: Callable[[Callable[..., Any], Ground, Clock], Any]
+    server: str | None = None
+    """The fixture that gives its server's URL."""
+    faces: tuple[Face, ...] = BOTH
+    processes: bool = True
+    """Several processes may use it at once; `capabilities.multiprocess` says the same."""
+    cluster: bool = False
+    """Held against the tests marked `clusters` only: several servers for a place that has one."""
+
+
+def _memory(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
+    return new(clock=clock)
+
+
+def _sqlite(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
+    return new(Path(ground.path) / "tasks.db", clock=clock)
+
+
+def _served(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
+    return new(ground.url, namespace=ground.namespace, clock=clock)
 
 
 # One entry is all it takes to hold another storage against the contract.
 PLACES: dict[str, Place] = {
-    "memory": Place("MemoryStorage", lambda new, path, clock: new(clock=clock)),
-    "sqlite": Place("SQLiteStorage", lambda new, path, clock: new(path / "tasks.db", clock=clock)),
+    "memory": Place("MemoryStorage", _memory, processes=False),
+    "sqlite": Place("SQLiteStorage", _sqlite),
+    "postgres": Place("PostgresStorage", _served, "postgres_url"),
+    "redis": Place("RedisStorage", _served, "redis_url"),
+    "nats": Place("NATSStorage", _served, "nats_url"),
 }
-FACES = ("async", "sync")
 
 
-def make(place: str, face: str, path: Path, clock: Clock) -> AsyncStorage:
-    """A storage of this place, not yet open; the blocking face comes awaitable too."""
-    built = build(place, face, path, clock)
-    return cast(AsyncStorage, built) if face == "async" else BlockingTwin(built, clock)
+def _is_there(place: Place) -> bool:
+    try:
+        getattr(importlib.import_module("omniq.storage"), f"Async{place.storage}")
+        getattr(importlib.import_module("omniq.sync"), place.storage)
+    except (AttributeError, ImportError):
+        return False
+    return True
 
 
-def build(place: str, face: str, path: Path, clock: Clock) -> Any:
-    """The object a user of this face would have."""
-    name, construct = PLACES[place]
-    if face == "async":
-        kind = getattr(importlib.import_module("omniq.storage"), f"Async{name}")
-    else:
-        kind = getattr(importlib.import_module("omniq.sync"), name)
-    return construct(kind, path, clock)
+PLACES = {name: place for name, place in PLACES.items() if _is_there(place)}
 
 
-class BlockingTwin(AsyncStorage):
-    """A blocking storage, each call made in a thread of its own, so that one test fits both."""
+class Spot(NamedTuple):
+    """One place through one face."""
 
-    def __init__(self, blocking: Any, clock: Clock) -> None:
-        super().__init__(clock=clock)
-        self._blocking = blocking
-        self.capabilities = blocking.capabilities  # type: ignore[misc]
+    place: str
+    face: Face
 
-    async def _call(self, method: str, *args: Any, **options: Any) -> Any:
-        call = partial(getattr(self._blocking, method), *args, **options)
-        return await to_thread.run_sync(call)
+    def __str__(self) -> str:
+        return f"{self.place}-{self.face}"
 
-    async def open(self) -> None:
-        await self._call("open")
+    def build(self, ground: Ground, clock: Clock = SYSTEM_CLOCK) -> Any:
+        """The object a user of this face would have, with the usual clock or one of the test's."""
+        place = PLACES[self.place]
+        if self.face == "async":
+            kind = getattr(importlib.import_module("omniq.storage"), f"Async{place.storage}")
+        else:
+            kind = getattr(importlib.import_module("omniq.sync"), place.storage)
+        return place.make(kind, ground, clock)
 
-    async def close(self) -> None:
-        await self._call("close")
-
-    def twin(self) -> Self:
-        return type(self)(_aside(self._blocking.twin), self.clock)
-
-    def describe(self) -> str:
-        return cast(str, _aside(self._blocking.describe))
-
-    async def apply(self, units: Sequence[Unit]) -> Receipt:
-        return cast(Receipt, await self._call("apply", units))
-
-    async def claim(self, claim: Claim) -> Batch:
-        return cast(Batch, await self._call("claim", claim))
-
-    async def exchange(self, units: Sequence[Unit], claim: Claim) -> tuple[Receipt, Batch]:
-        return cast("tuple[Receipt, Batch]", await self._call("exchange", units, claim))
-
-    async def extend(self, owner: str, lease: Ms, held: Sequence[HeldTask]) -> Held:
-        return cast(Held, await self._call("extend", owner, lease, held))
-
-    async def sweep(self, limit: int = 1000) -> int:
-        return cast(int, await self._call("sweep", limit))
-
-    async def get_tasks(self, ids: Sequence[str]) -> list[TaskRow]:
-        return cast("list[TaskRow]", await self._call("get_tasks", ids))
-
-    async def find_tasks(
-        self, filter: TaskFilter, *, limit: int = 100, cursor: str | None = None
-    ) -> Page:
-        return cast(Page, await self._call("find_tasks", filter, limit=limit, cursor=cursor))
-
-    async def count_tasks(self) -> list[QueueCount]:
-        return cast("list[QueueCount]", await self._call("count_tasks"))
-
-    async def get_results(self, ids: Sequence[str]) -> list[ResultRow]:
-        return cast("list[ResultRow]", await self._call("get_results", ids))
-
-    async def get_docs(
-        self,
-        kind: str,
-        *,
-        prefix: str = "",
-        after: str = "",
-        due_before: Ms | None = None,
-        limit: int = 1000,
-    ) -> list[Doc]:
-        options = {"prefix": prefix, "after": after, "due_before": due_before, "limit": limit}
-        return cast("list[Doc]", await self._call("get_docs", kind, **options))
-
-    async def read_events(
-        self, filter: EventFilter, *, after: str | None = None, limit: int = 100
-    ) -> EventPage:
-        page = await self._call("read_events", filter, after=after, limit=limit)
-        return cast(EventPage, page)
-
-    def listen(self, topics: Iterable[str]) -> Ear:
-        return BlockingEar(partial(self._blocking.listen, topics))
+    def new(self, ground: Ground, clock: Clock = SYSTEM_CLOCK) -> AsyncStorage:
+        """The same, not yet open; the blocking face comes awaitable too."""
+        built = self.build(ground, clock)
+        return cast(AsyncStorage, built) if self.face == "async" else BlockingTwin(built, clock)
 
 
-class BlockingEar(Ear):
-    """The blocking ear, entered, asked and left in threads."""
-
-    def __init__(self, listen: Callable[[], AbstractContextManager[Any]]) -> None:
-        self._listen = listen
-        self._ear: Any = None
-
-    def add(self, topic: str) -> None:
-        _aside(partial(self._ear.add, topic))
-
-    def discard(self, topic: str) -> None:
-        _aside(partial(self._ear.discard, topic))
-
-    async def wait(self, timeout: float | None = None) -> set[str]:
-        heard = await to_thread.run_sync(partial(self._ear.wait, timeout))
-        return cast("set[str]", heard)
-
-    async def __aenter__(self) -> Self:
-        self._ear = await to_thread.run_sync(lambda: self._listen().__enter__())
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await to_thread.run_sync(lambda: self._ear.__exit__(kind, error, trace))
-
-
-def _aside(call: Callable[[], T]) -> T:
-    """Make a quick blocking call in a thread, where no loop runs, and wait for it."""
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(call).result()
+def spots(*, processes: bool = False, cluster: bool = False) -> list[Spot]:
+    """Where a test is run: everywhere it can be."""
+    return [
+        Spot(name, face)
+        for name, place in PLACES.items()
+        for face in place.faces
+        if (cluster or not place.cluster) and (place.processes or not processes)
+    ]

@@ -34,7 +34,7 @@ from .kit import (
     take,
 )
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.clusters]
 
 
 async def test_order_is_priority_then_run_at_then_id(storage: AsyncStorage) -> None:

@@ -32,7 +32,7 @@ from .kit import (
     status,
 )
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.clusters]
 
 TASKS = 500
 CLIENTS = 4

@@ -30,7 +30,7 @@ from .kit import (
     take,
 )
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.clusters]
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
+from omniq.clock import Clock
 from omniq.models import BEFORE_RUN, Patch, PutEvents, PutResult, Status
 from omniq.models.filters import Claim, HeldTask, Slot
+from omniq.storage.base import AsyncStorage
 
 from . import kit
+from .conftest import NewGround
 from .machine import Machine
+from .places import Spot
 from .strategies import CLAIM, DOC, FAR, HALF, INSERT, LEASE, OWNER, PICK, SETTLE
 
 EXAMPLES = {"async": 30, "sync": 10}
@@ -141,16 +146,19 @@ class Rules(Machine):
         )
 
 
-def test_any_sequence_means_the_same_as_in_the_tables(place: str, face: str) -> None:
+def test_any_sequence_means_the_same_as_in_the_tables(spot: Spot, new_ground: NewGround) -> None:
     """To see a failure made as small as can be (some minutes), use the profile `hunt`."""
 
+    def new(path: Path, clock: Clock) -> AsyncStorage:
+        return spot.new(new_ground(path), clock)
+
     class Here(Rules):
-        where = place, face
+        new_storage = staticmethod(new)
 
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=EXAMPLES[face],
+            max_examples=EXAMPLES[spot.face],
             stateful_step_count=40,
             phases=[Phase.generate] if settings().derandomize else list(Phase),
         ),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from omniq.clock import ManualClock
@@ -12,9 +10,9 @@ from omniq.storage.base import AsyncStorage
 
 from .conftest import MakeStorage
 from .kit import add, get, take
-from .places import make
+from .places import PLACES, Ground, Spot
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.clusters]
 
 
 async def test_opening_and_closing_again_has_no_effect(storage: AsyncStorage) -> None:
@@ -26,10 +24,10 @@ async def test_opening_and_closing_again_has_no_effect(storage: AsyncStorage) ->
 
 
 async def test_a_storage_is_not_used_before_it_is_opened(
-    place: str, face: str, tmp_path: Path, clock: ManualClock
+    spot: Spot, ground: Ground, clock: ManualClock
 ) -> None:
     with pytest.raises(StorageClosed):
-        await make(place, face, tmp_path, clock).count_tasks()
+        await spot.new(ground, clock).count_tasks()
 
 
 async def test_a_storage_is_not_used_after_it_was_closed(storage: AsyncStorage) -> None:
@@ -59,8 +57,11 @@ async def test_a_client_that_leaves_takes_nothing_from_the_others(
     assert await get(again, task.id) == task
 
 
-async def test_a_place_says_what_it_can_do_and_where_it_is(storage: AsyncStorage) -> None:
+async def test_a_place_says_what_it_can_do_and_where_it_is(
+    spot: Spot, storage: AsyncStorage
+) -> None:
     can = storage.capabilities
+    assert can.multiprocess == PLACES[spot.place].processes
     assert can.durability in {"none", "process", "power", "replicated"}
     assert can.unit_rows > 0
     assert storage.describe()
