@@ -1,1 +1,5 @@
-"""Tasks in files: a local directory, an object store, any filesystem that creates atomically."""
+"""Files: local directories, object stores and fsspec's filesystems, all one commit log."""
+
+from omniq.storage.file.storage import AsyncFileStorage
+
+__all__ = ["AsyncFileStorage"]
