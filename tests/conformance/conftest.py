@@ -63,7 +63,8 @@ async def make_storage(
     async with AsyncExitStack() as stack:
 
         async def new_client() -> AsyncStorage:
-            client = clients[0].twin() if clients else spot.new(ground, clock)
+            alone = clients and not PLACES[spot.place].shared
+            client = clients[0].twin() if alone else spot.new(ground, clock)
             clients.append(client)
             return await stack.enter_async_context(client)
 

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
+from fsspec.implementations.local import LocalFileSystem
+
 from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.storage.base import AsyncStorage
 
+from ..servers import s3
 from .blocking import BlockingTwin
 
 Face = Literal["async", "sync"]
@@ -36,6 +39,8 @@ class Place(NamedTuple):
     faces: tuple[Face, ...] = BOTH
     processes: bool = True
     """Several processes may use it at once; `capabilities.multiprocess` says the same."""
+    shared: bool = True
+    """Two that are made alike are at one place; else a second client must be a twin."""
     cluster: bool = False
     """Held against the tests marked `clusters` only: several servers for a place that has one."""
 
@@ -52,20 +57,74 @@ def _served(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
     return new(ground.url, namespace=ground.namespace, clock=clock)
 
 
+def _redis_cluster(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
+    url = ground.url.replace("redis://", "redis+cluster://", 1)
+    return new(url, namespace=ground.namespace, clock=clock)
+
+
+def _nats_r3(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
+    return new(ground.url, namespace=ground.namespace, clock=clock, replicas=3)
+
+
+def _file(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
+    return new(Path(ground.path) / "tasks", clock=clock)
+
+
+def _file_obstore(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
+    return new(obstore_uri=f"file://{ground.path}/tasks", clock=clock)
+
+
+def _file_s3(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
+    options = {
+        "endpoint": ground.url,
+        "region": s3.REGION,
+        "access_key_id": s3.KEY,
+        "secret_access_key": s3.SECRET,
+        "allow_http": True,
+    }
+    where = f"s3://{s3.BUCKET}/{ground.namespace}"
+    return new(obstore_uri=where, storage_options=options, clock=clock)
+
+
+def _file_fsspec(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
+    return new(LocalFileSystem(), path=f"{ground.path}/tasks", clock=clock)
+
+
+def _file_memory(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
+    return new(f"memory://{ground.namespace}", clock=clock)
+
+
+def _file_s3fs(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
+    options = {
+        "key": s3.KEY,
+        "secret": s3.SECRET,
+        "client_kwargs": {"endpoint_url": ground.url, "region_name": s3.REGION},
+    }
+    return new(f"s3://{s3.BUCKET}/{ground.namespace}", storage_options=options, clock=clock)
+
+
 # One entry is all it takes to hold another storage against the contract.
 PLACES: dict[str, Place] = {
-    "memory": Place("MemoryStorage", _memory, processes=False),
+    "memory": Place("MemoryStorage", _memory, processes=False, shared=False),
+    "file": Place("FileStorage", _file),
     "sqlite": Place("SQLiteStorage", _sqlite),
     "postgres": Place("PostgresStorage", _served, "postgres_url"),
     "redis": Place("RedisStorage", _served, "redis_url"),
     "nats": Place("NATSStorage", _served, "nats_url"),
+    # The same storages by other ways; what the blocking face adds was shown above.
+    "file-obstore": Place("FileStorage", _file_obstore, faces=("async",)),
+    "file-s3": Place("FileStorage", _file_s3, "s3_server", faces=("async",)),
+    "file-fsspec": Place("FileStorage", _file_fsspec, faces=("async",)),
+    "file-memory": Place("FileStorage", _file_memory, faces=("async",), processes=False),
+    "file-s3fs": Place("FileStorage", _file_s3fs, "s3_server", faces=("async",)),
+    "redis-cluster": Place("RedisStorage", _redis_cluster, "redis_cluster_url", cluster=True),
+    "nats-r3": Place("NATSStorage", _nats_r3, "nats_cluster_url", cluster=True),
 }
 
 
 def _is_there(place: Place) -> bool:
     try:
         getattr(importlib.import_module("omniq.storage"), f"Async{place.storage}")
-        getattr(importlib.import_module("omniq.sync"), place.storage)
     except (AttributeError, ImportError):
         return False
     return True
@@ -104,5 +163,6 @@ def spots(*, processes: bool = False, cluster: bool = False) -> list[Spot]:
         Spot(name, face)
         for name, place in PLACES.items()
         for face in place.faces
+        if face == "async" or hasattr(importlib.import_module("omniq.sync"), place.storage)
         if (cluster or not place.cluster) and (place.processes or not processes)
     ]

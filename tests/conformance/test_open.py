@@ -39,11 +39,12 @@ async def test_a_storage_is_not_used_after_it_was_closed(storage: AsyncStorage) 
 
 
 async def test_a_twin_is_a_second_client_of_the_same_place(make_storage: MakeStorage) -> None:
-    one, other = await make_storage(), await make_storage()
-    task = await add(one)
-    assert await get(other, task.id) == task
-    [running] = await take(other)
-    assert await get(one, task.id) == running
+    one = await make_storage()
+    async with one.twin() as other:
+        task = await add(one)
+        assert await get(other, task.id) == task
+        [running] = await take(other)
+        assert await get(one, task.id) == running
 
 
 async def test_a_client_that_leaves_takes_nothing_from_the_others(

@@ -13,7 +13,7 @@ import pytest
 
 from .nats import Nats, NatsCluster
 from .postgres import Postgres, Programs, new_folder
-from .s3 import S3
+from .s3 import BUCKET, S3
 from .valkey import Valkey, ValkeyCluster
 
 NewFolder = Callable[[], Path]
@@ -94,7 +94,7 @@ def s3_server(server_folder: NewFolder) -> Iterator[str]:
         yield given
         return
     with S3(server_folder()) as server:
-        server.make_bucket("omniq")
+        server.make_bucket(BUCKET)
         yield server.url
 
 
@@ -133,7 +133,7 @@ def private_s3(server_folder: NewFolder) -> Iterator[Callable[[], S3]]:
 
         def start() -> S3:
             server = stack.enter_context(S3(server_folder()))
-            server.make_bucket("omniq")
+            server.make_bucket(BUCKET)
             return server
 
         yield start

@@ -9,6 +9,7 @@ from pathlib import Path
 from .server import LOOPBACK, Server
 
 KEY, SECRET, REGION = "tests", "a-secret-of-tests", "us-east-1"
+BUCKET = "omniq"
 
 
 class S3(Server):
