@@ -50,10 +50,9 @@ PROMISED: dict[str, tuple[str, ...]] = {
 PENDING: dict[str, str] = {
     **{
         f"omniq.storage.{twin}{place}Storage": "4"
-        for place in ("File", "Postgres", "Redis", "NATS")
+        for place in ("Postgres", "Redis")
         for twin in ("", "Async")
     },
-    **{f"omniq.backend.{place}Backend": "4" for place in ("File", "Postgres", "Redis", "NATS")},
     "omniq.Schedule": "later",
     "omniq.models.Schedule": "later",
     "omniq.queue.Scheduler": "later",

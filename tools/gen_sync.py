@@ -64,6 +64,12 @@ FACES = [
     Face("omniq.storage.base", "AsyncStorage", "Storage", made=False),
     Face("omniq.storage.memory", "AsyncMemoryStorage", "MemoryStorage", lazy=True),
     Face("omniq.storage.sqlite", "AsyncSQLiteStorage", "SQLiteStorage", lazy=True),
+    Face(
+        *("omniq.storage.file", "AsyncFileStorage", "FileStorage"),
+        lazy=True,
+        hidden=("at_obstore",),
+    ),
+    Face("omniq.storage.nats", "AsyncNATSStorage", "NATSStorage", lazy=True),
     Face("omniq.handle", "AsyncTaskHandle", "TaskHandle", made=False, again=HANDLE),
     Face("omniq.core", "AsyncOmniQ", "OmniQ", hidden=("engine", "stores", "settled")),
     Face("omniq.core", "AsyncTaskQueue", "TaskQueue", hidden=("engine", "stores", "settled")),

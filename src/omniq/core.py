@@ -119,7 +119,7 @@ class AsyncOmniQ:
             stores = self._stores()
             self._engine = Engine(
                 self.config,
-                manager_for(self.config, *(place.capabilities for place in stores.places)),
+                manager_for(self.config, stores.tasks.capabilities, stores.results.capabilities),
                 client=self.client,
                 clock=self._clock,
                 around=self.around,

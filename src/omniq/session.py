@@ -91,7 +91,7 @@ class Session:
 
 
 def manager_for(config: OmniQConfig, *places: Capabilities) -> SerializationManager:
-    """The serializers with the keys that fit the places.
+    """The serializers with the keys that fit the places of tasks and results.
 
     Configured keys win. Places of this machine share a key file in the base directory, a
     memory place a key that ends with the process; others get no key, and so no dill.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, Unpack, cast, overload
 
@@ -53,6 +54,7 @@ from omniq.storage.base import (
     Capabilities,
 )
 from omniq.storage.base import Ear as _Ear
+from omniq.storage.durability import Durability
 from omniq.workers.worker import AsyncWorker as _AsyncWorker
 from omniq.workers.worker import Source
 from omniq.workers.worker import ThreadWorker as _ThreadWorker
@@ -60,12 +62,16 @@ from omniq.workers.worker import Worker as _Worker
 from omniq.workers.worker import WorkerPool as _WorkerPool
 
 if TYPE_CHECKING:
+    from omniq.storage.file import AsyncFileStorage
     from omniq.storage.memory import AsyncMemoryStorage
+    from omniq.storage.nats import AsyncNATSStorage
     from omniq.storage.sqlite import AsyncSQLiteStorage
 __all__ = [
     "AsyncWorker",
     "Ear",
+    "FileStorage",
     "MemoryStorage",
+    "NATSStorage",
     "OmniQ",
     "SQLiteStorage",
     "Storage",
@@ -220,11 +226,11 @@ class MemoryStorage(Storage):
     a place on disk.
     """
 
-    def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, *, clock: Clock = SYSTEM_CLOCK, durability: Durability = "normal") -> None:
         def make() -> AsyncMemoryStorage:
             from omniq.storage.memory import AsyncMemoryStorage
 
-            return AsyncMemoryStorage(clock=clock)
+            return AsyncMemoryStorage(clock=clock, durability=durability)
 
         self._adopt(make)
 
@@ -237,27 +243,158 @@ class SQLiteStorage(Storage):
     """Tasks, results and events in one SQLite file, for any number of processes of a machine.
 
     `synchronous`: "NORMAL" keeps every acknowledged write when a process is killed, "FULL"
-    also when the machine loses power (each commit then waits for the disk). A missing
-    directory is made, private to this user.
+    also when the machine loses power (each commit then waits for the disk). Without it
+    `durability` decides: "normal" or "strict". A namespace other than "default" has a file of
+    its own beside `path`. A missing directory is made, private to this user.
     """
 
     def __init__(
         self,
         path: str | Path,
         *,
+        namespace: str = "default",
         clock: Clock = SYSTEM_CLOCK,
-        synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
+        durability: Durability = "normal",
+        synchronous: Literal["NORMAL", "FULL"] | None = None,
     ) -> None:
         def make() -> AsyncSQLiteStorage:
             from omniq.storage.sqlite import AsyncSQLiteStorage
 
-            return AsyncSQLiteStorage(path, clock=clock, synchronous=synchronous)
+            return AsyncSQLiteStorage(
+                path,
+                namespace=namespace,
+                clock=clock,
+                durability=durability,
+                synchronous=synchronous,
+            )
 
         self._adopt(make)
 
     @property
     def _async(self) -> AsyncSQLiteStorage:
         return cast("AsyncSQLiteStorage", self._fresh())
+
+
+class FileStorage(Storage):
+    """Tasks, results and events as files, for several processes, in a bucket for several hosts.
+
+    `where` is one of
+
+    * a path, or `file:///absolute/path`: a directory of this machine, by a writer of our own.
+      Acknowledged tasks survive a crash of the process, with `durability="strict"` a loss of
+      power too (every commit then waits for the disk). A missing directory is made, private
+      to this user. Not for network filesystems, which show others' files late.
+    * a URL of fsspec: `s3://bucket/directory`, `gs://...`, `abfs://container/...`,
+      `memory://name` (shared by this process), or an fsspec filesystem, with `path` the
+      directory in it. Each needs its driver (s3fs, gcsfs, adlfs).
+
+    `obstore_uri` instead of `where` reaches `s3://`, `gs://`, `az://`, `file:///` and
+    `memory:///` through obstore, without further drivers and quicker than fsspec. Its files on
+    a local disk are never synced, and a process must not fork once it has used it.
+
+    `storage_options` are the driver's own (obstore: `region`, `endpoint`, `access_key_id`,
+    `allow_http`, `timeout`...; fsspec: the filesystem's keywords); they may stand in the URL's
+    query too, and credentials may come from the driver's usual environment variables
+    (`AWS_ACCESS_KEY_ID`...). The place must create an object only if it is not there: this is
+    tried at `open`, and ConfigError raised if an object could be created twice. Filesystems
+    that are not known to do so are refused unless `assume_atomic_create=True`.
+
+    A bucket costs per request: one PUT per commit (up to a hundred or more tasks go into one
+    while it is busy), one GET per look for others' commits, every 50 ms while there is work
+    and down to every 2 s while there is none. An idle process asks for about 43,000 GETs a
+    day; eight busy ones on one bucket make some 150 PUTs a second at most.
+    """
+
+    def __init__(
+        self,
+        where: str | PathLike[str] | Any | None = None,
+        *,
+        namespace: str = "default",
+        clock: Clock = SYSTEM_CLOCK,
+        durability: Durability = "normal",
+        obstore_uri: str | None = None,
+        path: str = "",
+        storage_options: Mapping[str, Any] | None = None,
+        assume_atomic_create: bool = False,
+    ) -> None:
+        def make() -> AsyncFileStorage:
+            from omniq.storage.file import AsyncFileStorage
+
+            return AsyncFileStorage(
+                where,
+                namespace=namespace,
+                clock=clock,
+                durability=durability,
+                obstore_uri=obstore_uri,
+                path=path,
+                storage_options=storage_options,
+                assume_atomic_create=assume_atomic_create,
+            )
+
+        self._adopt(make)
+
+    @property
+    def _async(self) -> AsyncFileStorage:
+        return cast("AsyncFileStorage", self._fresh())
+
+
+class NATSStorage(Storage):
+    """Tasks, results and events in JetStream, for several processes and hosts.
+
+    Each process holds the tables in memory: up to about ten busy processes and 200,000 live
+    tasks in a namespace. `url` names one server, or several of a cluster by commas. `replicas`:
+    copies of each stream; None takes three where the cluster has them, else one. `sync` says
+    "always" where the servers' `sync_interval` is; they cannot be asked. `creds` and `nkey`
+    are files.
+    """
+
+    def __init__(
+        self,
+        url: str = "nats://localhost:4222",
+        *,
+        namespace: str = "default",
+        clock: Clock = SYSTEM_CLOCK,
+        durability: Durability = "normal",
+        replicas: int | None = None,
+        sync: Literal["always"] | None = None,
+        domain: str | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        token: str | None = None,
+        creds: str | Path | None = None,
+        nkey: str | Path | None = None,
+        tls_ca: str | Path | None = None,
+        tls_cert: str | Path | None = None,
+        tls_key: str | Path | None = None,
+        tls_hostname: str | None = None,
+    ) -> None:
+        def make() -> AsyncNATSStorage:
+            from omniq.storage.nats import AsyncNATSStorage
+
+            return AsyncNATSStorage(
+                url,
+                namespace=namespace,
+                clock=clock,
+                durability=durability,
+                replicas=replicas,
+                sync=sync,
+                domain=domain,
+                user=user,
+                password=password,
+                token=token,
+                creds=creds,
+                nkey=nkey,
+                tls_ca=tls_ca,
+                tls_cert=tls_cert,
+                tls_key=tls_key,
+                tls_hostname=tls_hostname,
+            )
+
+        self._adopt(make)
+
+    @property
+    def _async(self) -> AsyncNATSStorage:
+        return cast("AsyncNATSStorage", self._fresh())
 
 
 class TaskHandle(StrTwin, Generic[R_co]):

@@ -242,7 +242,7 @@ def test_a_lambda_meets_a_place_that_others_can_write_to(place: Named) -> None:
     ):
         manager = manager_for(config, queue.stores.tasks.capabilities)
         engine = Engine(config, manager, client="c")
-        for task in (Task(lambda: place), Task(len, (object(),))):
+        for task in (Task(func=lambda: place), Task(func=len, args=(object(),))):
             if keyless:
                 with pytest.raises(NotSerializable, match=r"OMNIQ_SIGNING_KEYS=key-id:<secret"):
                     engine.insert(task)
