@@ -1,1 +1,5 @@
-"""Tasks in PostgreSQL."""
+"""PostgreSQL: many processes of many machines, by asyncpg."""
+
+from omniq.storage.postgres.storage import AsyncPostgresStorage
+
+__all__ = ["AsyncPostgresStorage"]
