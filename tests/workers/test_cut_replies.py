@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from omniq import AsyncOmniQ, Task, task
-from omniq.errors import StorageUnavailable
+from omniq.errors import ConfigError, StorageUnavailable
 from omniq.ids import uuid7
 from omniq.models import Status
 from omniq.models.filters import Batch, Claim, Held, HeldTask, TaskFilter
@@ -145,11 +145,11 @@ async def test_a_place_that_fails_while_it_is_opened_keeps_nothing_open(
 ) -> None:
     class NoResults(AsyncMemoryStorage):
         async def open(self) -> None:
-            raise StorageUnavailable("not today")
+            raise ConfigError("not like this")
 
     fate = Fate()
     queue = queue_on(kind, fate, tmp_path, result_storage=NoResults())
-    with pytest.raises(StorageUnavailable, match="not today"):
+    with pytest.raises(ConfigError, match="not like this"):
         await queue.open()
     with pytest.raises(Exception, match="not open"):
         await queue.stores.tasks.count_tasks()
