@@ -1,1 +1,5 @@
-"""Tasks in Redis or Valkey."""
+"""Redis and Valkey: one server, a Sentinel's master, or the node of a cluster that has the slot."""
+
+from omniq.storage.redis.storage import AsyncRedisStorage
+
+__all__ = ["AsyncRedisStorage"]

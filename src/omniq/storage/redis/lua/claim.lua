@@ -1,0 +1,282 @@
+-- Handing out: due rows are made ready, then each line is emptied from its best rank on.
+
+local PROMOTE = 1000
+local POPS = 2000 -- ranks one claim may look at: those past their end are chores by now
+local REQUESTS = 64 -- requests of an owner that are remembered
+
+local STATUS_RUNNING = pack('status') .. int(RUNNING)
+
+local function promote(queue, both)
+  local key = P .. 's:' .. both
+  local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+  if not first or tonumber(first) > now then
+    return first
+  end
+  for _, id in ipairs(call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, PROMOTE)) do
+    local row = row_key(id)
+    local v = call('HMGET', row, 's', 'l', 'r')
+    zdel(key, id)
+    if v[1] == '30' then
+      call('HSET', row, 's', READY)
+      leave(id, SCHEDULED, v[2])
+      enter(id, READY, v[2], v[3])
+    end
+  end
+  flush()
+  return call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+end
+
+local owner, request, lease
+
+-- Rows handed out: who runs them, and since when the owner lives.
+local function keep_lease(ids)
+  local args = {}
+  for i, id in ipairs(ids) do
+    args[2 * i - 1] = now
+    args[2 * i] = id
+  end
+  many('ZADD', P .. 'o:' .. owner, args)
+  call('ZADD', P .. 'leases', now + lease, owner)
+  topics['tasks'] = true
+end
+
+local function given_before()
+  local running = P .. 'o:' .. owner
+  local known = call('LPOS', P .. 'q:' .. owner, request)
+  if not known then
+    return nil
+  end
+  local tasks, chores = {}, {}
+  for _, id in ipairs(call('ZRANGE', running, 0, -1)) do
+    local v = call('HMGET', row_key(id), 'c', 'f', 'l', 'r')
+    if v[1] == request then
+      local parts = split(v[3])
+      local rank = { id = id, both = parts.both, p = parts.priority, r = tonumber(v[4]) }
+      if (tonumber(v[2]) or 0) == 0 then
+        tasks[#tasks + 1] = rank
+      else
+        chores[#chores + 1] = rank
+      end
+    end
+  end
+  return tasks, chores
+end
+
+local function again(tasks, slots)
+  local place = {}
+  for i, slot in ipairs(slots) do
+    local both = slot[1] .. ':' .. slot[2]
+    place[both] = place[both] or i
+  end
+  table.sort(tasks, function(a, b)
+    local here, there = place[a.both] or 1, place[b.both] or 1
+    if here ~= there then
+      return here < there
+    elseif a.p ~= b.p then
+      return a.p > b.p
+    elseif a.r ~= b.r then
+      return a.r < b.r
+    end
+    return a.id < b.id
+  end)
+end
+
+-- Take up to `room` rows of one line; how many were taken.
+local function take_line(line, room, out, ids, budget)
+  local queue, key, got = split(line).queue, P .. 'r:' .. line, 0
+  local tail = STATUS_RUNNING .. KEY.c .. pack(request) .. KEY.o .. pack(owner)
+    .. KEY.t .. pack(now)
+  while got < room and budget.pops > 0 do
+    local popped = call('ZPOPMIN', key, math.min(room - got, budget.pops))
+    budget.pops = budget.pops - #popped / 2
+    for i = 1, #popped, 2 do
+      local id = popped[i]
+      local row = row_key(id)
+      local v = call('HMGET', row, 's', 'e', 'a', 'x', 'g', 'z', 'h', 'b')
+      local expires = tonumber(v[4])
+      if v[1] == '40' and (not expires or expires > now) then
+        local epoch, attempt = (tonumber(v[2]) or 0) + 1, (tonumber(v[3]) or 0) + 1
+        call('HSET', row, 's', RUNNING, 'e', epoch, 'a', attempt, 'c', request, 'o', owner,
+          't', now)
+        if expires then
+          zdel(P .. 'x', id)
+        end
+        if has(v[5], HAS_KEY) then
+          free_key(id, cmsgpack.unpack(v[7]).unique, 'start')
+        end
+        if v[6] then
+          out[#out + 1] = read_row(id, true)
+        else
+          local head, n = opened(v[7])
+          out[#out + 1] = map(n + 7, {
+            head, BODY_KEY, bin(v[8]), tail, KEY.e, int(epoch), KEY.a, int(attempt),
+          })
+        end
+        ids[#ids + 1] = id
+        got = got + 1
+      end
+    end
+    if #popped == 0 then
+      break
+    end
+  end
+  if got > 0 then
+    count(queue, READY, -got)
+    count(queue, RUNNING, got)
+  end
+  return got
+end
+
+local function paused(slots)
+  local queues, seen, off = {}, {}, {}
+  for _, slot in ipairs(slots) do
+    if not seen[slot[1]] then
+      seen[slot[1]] = true
+      queues[#queues + 1] = slot[1]
+    end
+  end
+  if #queues > 0 then
+    local docs = call('HMGET', P .. 'dv:pause', unpack(queues))
+    for i, queue in ipairs(queues) do
+      if docs[i] then
+        local till = string.match(docs[i], '^%d+|%d*|(%d*)|')
+        off[queue] = till == '' or tonumber(till) > now
+      end
+    end
+  end
+  return off
+end
+
+local function take_tasks(slots, limit, ids, budget)
+  local out, left, taken, off = {}, limit, {}, paused(slots)
+  for _, slot in ipairs(slots) do
+    local queue, lane = slot[1], slot[2]
+    local room = math.min(left, slot[3] - (taken[lane] or 0))
+    if room > 0 and not off[queue] then
+      local both = queue .. ':' .. lane
+      for _, priority in ipairs(call('ZRANGE', P .. 'pr:' .. both, 0, -1)) do
+        local got = take_line(both .. ':' .. priority, room, out, ids, budget)
+        left, room = left - got, room - got
+        taken[lane] = (taken[lane] or 0) + got
+        if room <= 0 or budget.pops <= 0 then
+          break
+        end
+        call('ZREM', P .. 'pr:' .. both, priority)
+      end
+    end
+  end
+  return out
+end
+
+local function take_chore(id, v, flag, out, ids)
+  local key, status = row_key(id), tonumber(v[1])
+  local flags, epoch = with(v[4], flag), (tonumber(v[5]) or 0) + 1
+  local losses = (tonumber(v[6]) or 0) + (flag == LOST and 1 or 0)
+  call('HSET', key, 's', RUNNING, 'e', epoch, 'c', request, 'o', owner, 'f', flags,
+    'n', losses, 'z', 1)
+  leave(id, status, v[2], v[3])
+  enter(id, RUNNING, v[2])
+  zdel(P .. 'x', id)
+  out[#out + 1] = read_row(id, true)
+  ids[#ids + 1] = id
+end
+
+local function chore_state(id)
+  return call('HMGET', row_key(id), 's', 'l', 'o', 'f', 'e', 'n', 'x', 'c')
+end
+
+local function take_chores(room, ids)
+  local out = {}
+  local leases = P .. 'leases'
+  for _, silent in ipairs(call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 100)) do
+    if #out >= room then
+      break
+    end
+    if silent ~= owner then
+      local running = P .. 'o:' .. silent
+      for _, id in ipairs(call('ZRANGE', running, 0, room - #out - 1)) do
+        local v = chore_state(id)
+        if v[1] == '50' and v[3] == silent then
+          take_chore(id, v, LOST, out, ids)
+        else
+          zdel(running, id)
+        end
+      end
+      flush()
+      if call('EXISTS', running) == 0 then
+        call('ZREM', leases, silent)
+      end
+    end
+  end
+  if #out < room then
+    for _, id in ipairs(call('ZRANGE', P .. 'sn', 0, room - #out - 1)) do
+      local v = chore_state(id)
+      if v[1] == '10' and has(v[4], STRANDED) then
+        -- One that is past its end as well is told so.
+        local late = tonumber(v[7]) and tonumber(v[7]) <= now
+        take_chore(id, v, late and EXPIRED or STRANDED, out, ids)
+      end
+      zdel(P .. 'sn', id)
+    end
+    flush()
+  end
+  if #out < room then
+    local late = call('ZRANGEBYSCORE', P .. 'x', '-inf', now, 'LIMIT', 0, room - #out)
+    for _, id in ipairs(late) do
+      local v = chore_state(id)
+      local expires = tonumber(v[7])
+      if tonumber(v[1]) and tonumber(v[1]) < RUNNING and expires and expires <= now then
+        take_chore(id, v, EXPIRED, out, ids)
+      else
+        zdel(P .. 'x', id)
+      end
+    end
+    flush()
+  end
+  return out
+end
+
+-- Gives next_due, tasks and chores as msgpack.
+local function claim(asked) -- owner, request, lease, limit, chores, slots
+  owner, request, lease = asked[1], asked[2], asked[3]
+  local slots = asked[6]
+  local lines_, next_due = {}, nil
+  for _, slot in ipairs(slots) do
+    lines_[slot[1] .. ':' .. slot[2]] = slot[1]
+  end
+  for both, queue in pairs(lines_) do
+    local first = tonumber((promote(queue, both)))
+    if first and (not next_due or first < next_due) then
+      next_due = first
+    end
+  end
+  local tasks, chores = given_before()
+  if tasks and #tasks + #chores > 0 then
+    again(tasks, slots)
+    for i, rank in ipairs(tasks) do
+      tasks[i] = read_row(rank.id, true)
+    end
+    for i, rank in ipairs(chores) do
+      chores[i] = read_row(rank.id, true)
+    end
+    call('ZADD', P .. 'leases', now + lease, owner)
+  else
+    local ids, budget = {}, { pops = POPS }
+    tasks = take_tasks(slots, asked[4], ids, budget)
+    if budget.pops <= 0 and #tasks < asked[4] then
+      next_due = now
+    end
+    flush()
+    chores = asked[5] > 0 and take_chores(asked[5], ids) or {}
+    if #ids > 0 then
+      keep_lease(ids)
+      local requests = P .. 'q:' .. owner
+      call('LPUSH', requests, request)
+      call('LTRIM', requests, 0, REQUESTS - 1)
+      call('PEXPIRE', requests, 86400000)
+    elseif call('EXISTS', P .. 'o:' .. owner) == 1 then
+      call('ZADD', P .. 'leases', now + lease, owner)
+    end
+  end
+  return (next_due and pack(next_due) or '\192') .. array(tasks) .. array(chores)
+end

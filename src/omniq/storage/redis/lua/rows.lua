@@ -1,0 +1,167 @@
+-- A row is a hash. `h` is its head as it was inserted (a msgpack map), `b` its body. What the
+-- scripts look at are raw fields of one letter; every other field that changes is kept under
+-- its own name, as msgpack, and handed out unopened: so a newer version's fields survive.
+--   s status   l line      r run_at   e epoch   a attempt   c claim    o owner    m cancel asked
+--   f flags    w waiting   g ties     i children that have not ended   k keep_until
+--   x expires_at   t started_at   d finished_at   n losses   p priority, once changed
+--   z set as soon as anything but a claim has changed the row
+
+local INTS = {
+  s = 'status', r = 'run_at', e = 'epoch', a = 'attempt', f = 'flags', w = 'waiting',
+  k = 'keep_until', x = 'expires_at', t = 'started_at', d = 'finished_at', n = 'losses',
+  p = 'priority',
+}
+local TEXTS = { c = 'claim', o = 'owner' }
+local ZERO = { e = true, a = true, f = true, w = true, n = true, p = true }
+local SKIP = { h = true, l = true, g = true, i = true, z = true }
+local KEY = {}
+for field, name in pairs(INTS) do
+  KEY[field] = pack(name)
+end
+for field, name in pairs(TEXTS) do
+  KEY[field] = pack(name)
+end
+local BODY_KEY, CANCEL_KEY = pack('body'), pack('cancel')
+local COLD = { b = true, error = true }
+
+-- The pairs of a head, and how many.
+local function opened(head)
+  local first = string.byte(head, 1)
+  if first < 144 then
+    return string.sub(head, 2), first - 128
+  end
+  local a, b = string.byte(head, 2, 3)
+  return string.sub(head, 4), a * 256 + b
+end
+
+local function map(n, parts)
+  return '\222' .. char(math.floor(n / 256), n % 256) .. table.concat(parts)
+end
+
+-- A row as msgpack, from all of its fields (a flat list). Later pairs win over those of the head.
+local function whole(fields, cold)
+  local parts, n, at = { '' }, 0, 1
+  for i = 1, #fields, 2 do
+    local name, value = fields[i], fields[i + 1]
+    if name == 'h' then
+      local pairs_, many_ = opened(value)
+      parts[1] = pairs_
+      n = n + many_
+    elseif INTS[name] then
+      n = n + 1
+      parts[at + 1] = KEY[name]
+      parts[at + 2] = value ~= '' and int(value) or (ZERO[name] and '\0' or '\192')
+      at = at + 2
+    elseif TEXTS[name] then
+      n = n + 1
+      parts[at + 1] = KEY[name]
+      parts[at + 2] = value ~= '' and pack(value) or '\192'
+      at = at + 2
+    elseif name == 'm' then
+      n = n + 1
+      parts[at + 1] = CANCEL_KEY
+      parts[at + 2] = value == '1' and '\195' or '\194'
+      at = at + 2
+    elseif name == 'b' then
+      if cold then
+        n = n + 1
+        parts[at + 1] = BODY_KEY
+        parts[at + 2] = bin(value)
+        at = at + 2
+      end
+    elseif not SKIP[name] and (cold or not COLD[name]) then
+      n = n + 1
+      parts[at + 1] = pack(name)
+      parts[at + 2] = value
+      at = at + 2
+    end
+  end
+  return map(n, parts)
+end
+
+local function read_row(id, cold)
+  return whole(call('HGETALL', row_key(id)), cold)
+end
+
+local function head_of(id)
+  return cmsgpack.unpack(call('HGET', row_key(id), 'h'))
+end
+
+-- Whether reads show a row: within its stamp, or kept for a child.
+local function visible(keep_until, children)
+  return not keep_until or keep_until == '' or tonumber(keep_until) > now
+    or (tonumber(children) or 0) > 0
+end
+
+-- Unique keys: who has one is written as 'until|id'.
+
+local function holder(key)
+  local kept = call('GET', P .. 'u:' .. key)
+  if not kept then
+    return nil
+  end
+  local till, id = string.match(kept, '^(%d*)|(.*)$')
+  if till ~= '' and tonumber(till) <= now then
+    return nil
+  end
+  return id
+end
+
+local function take_key(id, unique)
+  local key, till = unique[1], unique[2]
+  if not till or till > now then
+    call('SET', P .. 'u:' .. key, (till or '') .. '|' .. id)
+    if till then
+      zput(P .. 'uf', key, till)
+    else
+      zdel(P .. 'uf', key)
+    end
+  end
+end
+
+local function free_key(id, unique, a, b)
+  local free = unique[3] or 'end'
+  if (free == a or free == b) and holder(unique[1]) == id then
+    call('DEL', P .. 'u:' .. unique[1])
+    zdel(P .. 'uf', unique[1])
+  end
+end
+
+-- Results: 'epoch|until|value' under a key of its own. The server forgets it in time, but for
+-- those a child still waits for, and where a test's clock decides: `fade` lists these.
+
+local function put_result(id, epoch, value, till, pinned, careful)
+  local key = P .. 'v:' .. id
+  if careful or META[2] then
+    local known = call('GET', key)
+    if known and tonumber(string.match(known, '^%d+')) > epoch then
+      return false
+    end
+  end
+  local kept = epoch .. '|' .. (till or '') .. '|' .. value
+  if till and REAL and not pinned then
+    call('SET', key, kept, 'PXAT', till)
+  else
+    call('SET', key, kept)
+    if till then
+      zput(P .. 'fade', id, till)
+    end
+  end
+  return true
+end
+
+local function until_of(kept)
+  return tonumber(string.match(kept, '^%d+|(%d*)|'))
+end
+
+-- Nobody waits for a parent any more: it may go when its time comes.
+local function unpin(id)
+  local keep = call('HGET', row_key(id), 'k')
+  if keep and keep ~= '' then
+    zput(P .. 'keep', id, keep)
+  end
+  local kept = call('GET', P .. 'v:' .. id)
+  if kept and until_of(kept) then
+    zput(P .. 'fade', id, until_of(kept))
+  end
+end
