@@ -252,7 +252,8 @@ class LocalLog:
         if os.path.isdir(log) and os.listdir(log):
             return
         aside = self._new_tmp()
-        os.makedirs(os.path.join(aside, f"{0:016d}"), 0o700)
+        for folder in (aside, f"{aside}/{0:016d}"):
+            os.mkdir(folder, 0o700)
         try:
             os.rename(aside, log)
         except OSError as error:
