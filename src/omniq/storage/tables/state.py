@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -21,6 +22,8 @@ from omniq.storage.tables.segment import Edge, EdgeState, Holder, Segment
 
 _WAITING, _SCHEDULED = Status.WAITING, Status.SCHEDULED
 _READY, _RUNNING = Status.READY, Status.RUNNING
+
+V = TypeVar("V")
 
 Rank = tuple[int, Ms, str]
 """What orders ready rows: (-priority, run_at, id)."""
@@ -268,7 +271,7 @@ class State:
             if row.status < FINAL:
                 self._count_child(parent, -1)
         for child in self.children.pop(id, ()):  # all have ended, else it were kept
-            del self.edges[child][id]
+            _drop(self.edges, child, id)
         self.open_children.pop(id, None)
         self.releasing.pop(id, None)
 
@@ -377,8 +380,8 @@ def chapter(event: TaskEvent) -> int:
     return event.epoch << 64 | event.n
 
 
-def _drop(index: dict[str, dict[str, None]], key: str, id: str) -> None:
-    """Take an id out of an index of sets, and an empty set out of the index."""
+def _drop(index: dict[str, dict[str, V]], key: str, id: str) -> None:
+    """Take an id out of an index of maps, and an empty map out of the index."""
     ids = index.get(key)
     if ids is not None:
         ids.pop(id, None)
