@@ -31,7 +31,7 @@ from omniq._twin import Twin
 from omniq.ids import uuid7
 from omniq.models import Applied, PutDoc, TaskRow
 from omniq.models.filters import EventFilter, EventPage, TaskFilter
-from omniq.storage import AsyncMemoryStorage, MemoryStorage, SQLiteStorage
+from omniq.storage import MemoryStorage, SQLiteStorage
 from omniq.sync import Ear, Storage, ThreadWorker, WorkerPool
 
 TWINS = [

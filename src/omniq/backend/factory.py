@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypedDict, Unpack
 
-from omniq.backend.places import PLACES, options_of
+from omniq.backend.places import PLACES, checks_options, options_of
 from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.config.places import EVENTS_ONLY, type_of
 from omniq.errors import ConfigError, UnknownOption, did_you_mean
@@ -52,7 +52,7 @@ def make_storage(
     make = PLACES[kind].load()
     known = options_of(make)
     for name in options:
-        if name not in known:
+        if name == "clock" or (name not in known and not checks_options(make)):
             raise UnknownOption(name, known, where=f"{kind} storage")
     return make(*where, clock=clock, **options)
 

@@ -45,6 +45,12 @@ class Place(Struct, frozen=True, kw_only=True):
             ) from None
 
 
+def checks_options(storage: Callable[..., Any]) -> bool:
+    """Whether a constructor takes any name, and refuses the unknown ones by itself."""
+    kinds = (parameter.kind for parameter in signature(storage).parameters.values())
+    return Parameter.VAR_KEYWORD in kinds
+
+
 def options_of(storage: Callable[..., Any]) -> Mapping[str, Any]:
     """What a constructor takes by name, with defaults; the clock is nothing to configure."""
     return {
@@ -64,6 +70,12 @@ def _memory(url: str) -> Where:
 
 def _as_it_is(url: str) -> Where:
     return (url,), {}
+
+
+def _without_driver(url: str) -> Where:
+    """SQLAlchemy's way to name a driver in the scheme means nothing here."""
+    scheme, _, rest = url.partition("://")
+    return (f"{scheme.partition('+')[0]}://{rest}",), {}
 
 
 def _path(url: str) -> Where:
@@ -104,7 +116,7 @@ PLACES: Final = {
             home="omniq.storage.postgres:AsyncPostgresStorage",
             # libpq's own variables say the rest (PGHOST, PGUSER, PGDATABASE ...).
             default=lambda base: ("postgresql://",),
-            read=_as_it_is,
+            read=_without_driver,
             driver="asyncpg",
             extra="postgres",
         ),

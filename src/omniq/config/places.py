@@ -13,8 +13,12 @@ SCHEMES: Final[dict[str, tuple[str, ...]]] = {
     "sqlite": ("sqlite", "sqlite+aiosqlite"),
     "postgres": ("postgresql", "postgres", "postgresql+asyncpg", "postgres+asyncpg"),
     "redis": (
-        *("redis", "rediss", "redis+cluster", "rediss+cluster"),
-        *("valkey", "valkeys", "valkey+cluster", "valkeys+cluster", "unix"),
+        *(
+            scheme + kind
+            for scheme in ("redis", "rediss", "valkey", "valkeys")
+            for kind in ("", "+cluster", "+sentinel")
+        ),
+        "unix",
     ),
     "nats": ("nats", "tls", "ws", "wss"),
     "jsonl": ("jsonl",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from hashlib import sha256
 from typing import Any, Final
@@ -112,9 +113,18 @@ def describe(url: str, schema: str) -> str:
     """The address in words for people: host, database and schema, never a secret."""
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
-    host = parts.netloc.rpartition("@")[2] or query.get("host", "local socket")
-    database = parts.path.lstrip("/") or query.get("dbname") or query.get("database") or "(default)"
+    # What the URL leaves open the driver takes from libpq's variables.
+    host = parts.netloc.rpartition("@")[2] or query.get("host") or _host_of_libpq()
+    database = parts.path.lstrip("/") or query.get("dbname") or query.get("database")
+    database = database or os.environ.get("PGDATABASE") or "(default)"
     return f"PostgreSQL {host}/{database}, schema {schema}"
+
+
+def _host_of_libpq() -> str:
+    host, port = os.environ.get("PGHOST"), os.environ.get("PGPORT")
+    if not host:
+        return "local socket"
+    return f"{host}:{port}" if port else host
 
 
 def secrets_of(url: str) -> tuple[str, ...]:
