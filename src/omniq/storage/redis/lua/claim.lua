@@ -6,10 +6,15 @@ local REQUESTS = 64 -- requests of an owner that are remembered
 
 local STATUS_RUNNING = pack('status') .. int(RUNNING)
 
-local function promote(queue, both)
-  local key = P .. 's:' .. both
-  local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
-  if not first or tonumber(first) > now then
+local function first_due(both)
+  local at = call('ZRANGE', P .. 's:' .. both, 0, 0, 'WITHSCORES')[2]
+  return at and tonumber(at)
+end
+
+-- Makes due rows ready; when the next one is due.
+local function promote(both)
+  local key, first = P .. 's:' .. both, first_due(both)
+  if not first or first > now then
     return first
   end
   for _, id in ipairs(call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, PROMOTE)) do
@@ -23,7 +28,19 @@ local function promote(queue, both)
     end
   end
   flush()
-  return call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+  return first_due(both)
+end
+
+-- The least of what `ask` says of each line.
+local function earliest(lanes, ask)
+  local least = nil
+  for both in pairs(lanes) do
+    local at = ask(both)
+    if at and (not least or at < least) then
+      least = at
+    end
+  end
+  return least
 end
 
 local owner, request, lease
@@ -239,17 +256,11 @@ end
 -- Gives next_due, tasks and chores as msgpack.
 local function claim(asked) -- owner, request, lease, limit, chores, slots
   owner, request, lease = asked[1], asked[2], asked[3]
-  local slots = asked[6]
-  local lines_, next_due = {}, nil
+  local slots, lanes = asked[6], {}
   for _, slot in ipairs(slots) do
-    lines_[slot[1] .. ':' .. slot[2]] = slot[1]
+    lanes[slot[1] .. ':' .. slot[2]] = true
   end
-  for both, queue in pairs(lines_) do
-    local first = tonumber((promote(queue, both)))
-    if first and (not next_due or first < next_due) then
-      next_due = first
-    end
-  end
+  local next_due = earliest(lanes, promote)
   local tasks, chores = given_before()
   if tasks and #tasks + #chores > 0 then
     again(tasks, slots)
@@ -263,11 +274,14 @@ local function claim(asked) -- owner, request, lease, limit, chores, slots
   else
     local ids, budget = {}, { pops = POPS }
     tasks = take_tasks(slots, asked[4], ids, budget)
-    if budget.pops <= 0 and #tasks < asked[4] then
-      next_due = now
-    end
     flush()
     chores = asked[5] > 0 and take_chores(asked[5], ids) or {}
+    if #chores > 0 then
+      next_due = earliest(lanes, first_due)
+    end
+    if budget.pops <= 0 and #tasks < asked[4] then
+      next_due = now -- it looked at as much as one call may: let it come again
+    end
     if #ids > 0 then
       keep_lease(ids)
       local requests = P .. 'q:' .. owner
