@@ -48,11 +48,6 @@ PROMISED: dict[str, tuple[str, ...]] = {
 
 # Name -> the issue that brings it.
 PENDING: dict[str, str] = {
-    **{
-        f"omniq.storage.{twin}{place}Storage": "4"
-        for place in ("Postgres", "Redis")
-        for twin in ("", "Async")
-    },
     "omniq.Schedule": "later",
     "omniq.models.Schedule": "later",
     "omniq.queue.Scheduler": "later",

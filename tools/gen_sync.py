@@ -69,6 +69,8 @@ FACES = [
         lazy=True,
         hidden=("at_obstore",),
     ),
+    Face("omniq.storage.postgres", "AsyncPostgresStorage", "PostgresStorage", lazy=True),
+    Face("omniq.storage.redis", "AsyncRedisStorage", "RedisStorage", lazy=True),
     Face("omniq.storage.nats", "AsyncNATSStorage", "NATSStorage", lazy=True),
     Face("omniq.handle", "AsyncTaskHandle", "TaskHandle", made=False, again=HANDLE),
     Face("omniq.core", "AsyncOmniQ", "OmniQ", hidden=("engine", "stores", "settled")),

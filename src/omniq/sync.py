@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from omniq.storage.file import AsyncFileStorage
     from omniq.storage.memory import AsyncMemoryStorage
     from omniq.storage.nats import AsyncNATSStorage
+    from omniq.storage.postgres import AsyncPostgresStorage
+    from omniq.storage.redis import AsyncRedisStorage
     from omniq.storage.sqlite import AsyncSQLiteStorage
 __all__ = [
     "AsyncWorker",
@@ -73,6 +75,8 @@ __all__ = [
     "MemoryStorage",
     "NATSStorage",
     "OmniQ",
+    "PostgresStorage",
+    "RedisStorage",
     "SQLiteStorage",
     "Storage",
     "SyncTaskFunction",
@@ -336,6 +340,92 @@ class FileStorage(Storage):
     @property
     def _async(self) -> AsyncFileStorage:
         return cast("AsyncFileStorage", self._fresh())
+
+
+class PostgresStorage(Storage):
+    """Tasks, results and events in PostgreSQL (13 or newer), in a schema per namespace.
+
+    `url` is as for libpq (`postgresql://user:password@host/database?sslmode=verify-full`); the
+    options may stand in its query too. `pool_min` and `pool_max` are connections of this
+    process, besides one that listens and one that notifies. `listen=False` polls twice a second
+    instead. `pgbouncer=True` fits a pooler in transaction mode: no prepared statements, and no
+    listening unless `listen_url` leads past it. `timeout`: seconds for one call. Durability is
+    the server's own; "strict" refuses one that could lose what it acknowledged.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        namespace: str = "default",
+        clock: Clock = SYSTEM_CLOCK,
+        durability: Durability = "normal",
+        listen_url: str | None = None,
+        **more: Any,
+    ) -> None:
+        def make() -> AsyncPostgresStorage:
+            from omniq.storage.postgres import AsyncPostgresStorage
+
+            return AsyncPostgresStorage(
+                url,
+                namespace=namespace,
+                clock=clock,
+                durability=durability,
+                listen_url=listen_url,
+                **more,
+            )
+
+        self._adopt(make)
+
+    @property
+    def _async(self) -> AsyncPostgresStorage:
+        return cast("AsyncPostgresStorage", self._fresh())
+
+
+class RedisStorage(Storage):
+    """Tasks, results and events in one Redis or Valkey, for any number of machines.
+
+    `url`: redis://, rediss:// (TLS), valkey://, unix://, each also redis+cluster:// and
+    redis+sentinel://HOST:26379/SERVICE/DB. A namespace lies in one slot, so of a cluster it
+    uses one node: scale by namespaces. `timeout` and `connect_timeout` are seconds.
+    `wait_replicas`: a write counts only when so many replicas have it, within `wait_timeout`;
+    one that does not reach them raises StorageUnavailable and may have been done.
+    The options may stand in the query of the URL too.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        namespace: str = "default",
+        clock: Clock = SYSTEM_CLOCK,
+        durability: Durability = "normal",
+        max_connections: int = 16,
+        timeout: float = 10.0,
+        connect_timeout: float = 5.0,
+        wait_replicas: int = 0,
+        wait_timeout: float = 1.0,
+    ) -> None:
+        def make() -> AsyncRedisStorage:
+            from omniq.storage.redis import AsyncRedisStorage
+
+            return AsyncRedisStorage(
+                url,
+                namespace=namespace,
+                clock=clock,
+                durability=durability,
+                max_connections=max_connections,
+                timeout=timeout,
+                connect_timeout=connect_timeout,
+                wait_replicas=wait_replicas,
+                wait_timeout=wait_timeout,
+            )
+
+        self._adopt(make)
+
+    @property
+    def _async(self) -> AsyncRedisStorage:
+        return cast("AsyncRedisStorage", self._fresh())
 
 
 class NATSStorage(Storage):
