@@ -8,6 +8,7 @@ thrown away; nothing needs to be taken back.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple, cast
 
 from msgspec.structs import replace
@@ -60,7 +61,8 @@ class Draft:
         self.segment = Segment(at=now)
         self.rows: dict[str, TaskRow] = {}
         """Inserted and changed rows, as they come out."""
-        self._opened: dict[str, list[str]] = {}
+        self._born: dict[str, list[str]] = {}
+        """Parent -> children inserted here."""
         self._told: set[tuple[str, int]] = set()
         self._woken: set[str] = set()
         self.stranded: list[str] = []
@@ -92,6 +94,13 @@ class Draft:
         """The parents of a row."""
         decided, known = self.segment.edges.get(child), self.state.edges.get(child, {})
         return {**known, **decided} if decided else known
+
+    def visible(self, row: TaskRow) -> bool:
+        """Whether a row counts as there: within its stamp, or kept for a child."""
+        if row.keep_until is None or row.keep_until > self.now:
+            return True
+        children = chain(self.state.children.get(row.id, ()), self._born.get(row.id, ()))
+        return any((child := self.row(id)) and child.status < FINAL for id in children)
 
     def lease(self, owner: str) -> Ms:
         """Until when an owner's lease lasts; 0: it has none."""
@@ -179,9 +188,8 @@ class Draft:
             self._woken.add(row.queue)
         if edges:
             self.segment.edges[row.id] = edges
-            for parent, edge in edges.items():
-                if edge.state is _OPEN:
-                    self._opened.setdefault(parent, []).append(row.id)
+            for parent in edges:
+                self._born.setdefault(parent, []).append(row.id)
         self._take_key(row)
         if unit.events:
             self._tell(unit.events)
@@ -194,7 +202,7 @@ class Draft:
         failed = False
         for dep in deps:
             parent = self.row(dep.parent)
-            if parent is None or not self.state.visible(parent, self.now):
+            if parent is None or not self.visible(parent):
                 failed = failed or dep.missing == "fail"
                 if dep.missing == "refuse":
                     absent.append(dep.parent)
@@ -302,7 +310,7 @@ class Draft:
 
     def _open_children(self, parent: str) -> Iterator[str]:
         yield from self.state.open_children.get(parent, ())
-        yield from self._opened.get(parent, ())
+        yield from self._born.get(parent, ())
 
     def _put_edge(self, child: str, parent: str, edge: Edge) -> None:
         self.segment.edges.setdefault(child, {})[parent] = edge

@@ -230,7 +230,13 @@ def _take_chores(draft: Draft, asked: Claim) -> Iterator[TaskRow]:
         for id in ids
     )
     expired = (id for _, id in _past(state.expiring, now))
-    for id in chain(silent, state.stranded, draft.stranded, expired):
+    # What this very commit put back is in no index yet.
+    late = [
+        id
+        for id, row in draft.rows.items()
+        if row.expires_at is not None and row.expires_at <= now and row.status < _RUNNING
+    ]
+    for id in chain(silent, state.stranded, draft.stranded, expired, late):
         row = draft.row(id)
         if row is None or row.claim == asked.request:
             continue
