@@ -112,9 +112,9 @@ def arguments(units: Sequence[Unit], now: int | None) -> list[Any]:
         now,
         *(map(list, zip(*ends, strict=True)) if ends else _NO_ENDS),
         *(map(list, zip(*inserts, strict=True)) if inserts else _NO_INSERTS),
-        _json(others) if others else None,
+        encode_plain(others) if others else None,
         _locks(ends, others),
-        _json(told) if told else None,
+        encode_plain(told) if told else None,
     ]
 
 
@@ -185,7 +185,8 @@ def _locks(
     return sorted(ids) if len(ids) > 1 else None
 
 
-def _json(value: Any) -> str:
+def encode_plain(value: Any) -> str:
+    """JSON that PostgreSQL takes."""
     text = encode(value)
     if b"\\u0000" in text:
         text = encode(_without_nul(msgspec.json.decode(text)))
@@ -202,4 +203,4 @@ def _without_nul(value: Any) -> Any:
     return value
 
 
-__all__ = ["APPLY_ARGS", "Answer", "arguments", "decode_answer", "receipt", "resendable"]
+__all__ = ["APPLY_ARGS", "Answer", "arguments", "decode_answer", "encode_plain", "receipt", "resendable"]

@@ -191,7 +191,8 @@ class AsyncPostgresStorage(AsyncStorage):
     async def extend(self, owner: str, lease: Ms, held: Sequence[HeldTask]) -> Held:
         self._check()
         told = sorted((task for task in held if task.progress is not None), key=lambda t: t.id)
-        progress = [list(field) for field in zip(*told, strict=True)] if told else [None] * 4
+        fields = [(task.id, task.epoch, task.claim, task.progress) for task in told]
+        progress = [list(field) for field in zip(*fields, strict=True)] if told else [None] * 4
         found = await self._database.fetch(
             self._sql(EXTEND), self._now(), owner, lease, *progress, again=True
         )
