@@ -164,7 +164,8 @@ class Scribe:
             return
         least, most = engine.log.manners.poll
         try:
-            new = engine.refresh()
+            # A log that tells has brought it along; who listens need not wait for more.
+            new = engine.refresh(sure=not self._tells)
         except StorageError as error:
             if not self._away:
                 _LOG.warning("the log cannot be read, looking again every second: %s", error)

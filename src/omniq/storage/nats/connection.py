@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -30,6 +31,11 @@ _PING_SECONDS: Final = 5
 _WAITS: Final = (0.02, 2.0)
 """Seconds between two tries to reconnect: at first, and at most."""
 
+_NOBODY: Final = "503"
+
+Headers = dict[str, str] | None
+Done = Callable[[Msg | Exception], None]
+
 _LOG: Final = logging.getLogger("omniq.storage")
 
 
@@ -47,8 +53,8 @@ class Connection:
         self._connecting = asyncio.Lock()
         self._ending = False
         self._failed: Exception | None = None
-        self._asking: dict[asyncio.Task[Any], str] = {}
-        self._broken: dict[asyncio.Task[Any], Exception] = {}
+        self._tokens = itertools.count(1)
+        self._waiting: dict[int, _Waiting] = {}
         self._back: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._chores: set[asyncio.Task[None]] = set()
         self._tries = 0
@@ -86,57 +92,47 @@ class Connection:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+        for token in tuple(self._waiting):
+            self._finish(token, Lost("the connection was closed"))
 
-    async def ask(
-        self,
-        subject: str,
-        payload: bytes = b"",
-        headers: dict[str, str] | None = None,
-        *,
-        seconds: float = ANSWER_SECONDS,
-    ) -> Msg:
-        """Send a request and wait for the answer.
+    def post(self, subject: str, payload: bytes, headers: Headers, done: Done) -> None:
+        """Send a request; `done` is called on the loop with the answer, or with what happened.
 
-        Raises Lost when the connection ended meanwhile, Denied, TimeoutError; in all three
+        That is Lost when the connection ended meanwhile, Denied or TimeoutError: in all three
         the request may have been heard.
         """
-        client = await self._live()
-        task = asyncio.current_task()
-        assert task is not None
-        self._asking[task] = subject
-        try:
-            return await client.request(subject, payload, timeout=seconds, headers=headers)
-        except asyncio.CancelledError:
-            if (error := self._broken.pop(task, None)) is None:
-                raise
-            task.uncancel()
-            raise error from None
-        except nats.errors.OutboundBufferLimitError:
-            raise Lost("the connection was lost") from None
-        except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError) as error:
-            raise Lost(str(error)) from None
-        finally:
-            self._asking.pop(task, None)
-            if self._broken.pop(task, None) is not None:  # the answer came all the same
-                task.uncancel()
+        token = next(self._tokens)
+        self._waiting[token] = _Waiting(subject, done)
+        self._keep(self._publish(token, subject, payload, headers))
 
-    async def api(
-        self, what: str, body: Mapping[str, Any] | None = None, *, seconds: float = ANSWER_SECONDS
-    ) -> dict[str, Any]:
+    async def ask(self, subject: str, payload: bytes = b"", headers: Headers = None) -> Msg:
+        """The same to be awaited."""
+        answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+
+        def done(what: Msg | Exception) -> None:
+            if answer.done():  # whoever wanted it has been cancelled
+                return
+            if isinstance(what, Exception):
+                answer.set_exception(what)
+            else:
+                answer.set_result(what)
+
+        self.post(subject, payload, headers, done)
+        return await answer
+
+    async def api(self, what: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Ask JetStream's API; raises Refused for an error in the answer."""
         payload = b"" if body is None else msgspec.json.encode(body)
-        message = await self.ask(f"{self._api}.{what}", payload, seconds=seconds)
+        message = await self.ask(self.api_subject(what), payload)
         answer: dict[str, Any] = msgspec.json.decode(message.data)
         if (refused := refusal(answer)) is not None:
             raise refused
         return answer
 
-    async def surely(
-        self, what: str, body: Mapping[str, Any] | None = None, *, seconds: float = BACK_SECONDS
-    ) -> dict[str, Any]:
+    async def surely(self, what: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The same for what may be asked twice: again after a loss, for some seconds."""
         clock = asyncio.get_running_loop().time
-        end = clock() + seconds
+        end = clock() + BACK_SECONDS
         while True:
             try:
                 return await self.api(what, body)
@@ -146,13 +142,16 @@ class Connection:
                 if isinstance(error, nats.errors.NoRespondersError):
                     await asyncio.sleep(0.05)  # a leader is being chosen
 
+    def api_subject(self, what: str) -> str:
+        return f"{self._api}.{what}"
+
     async def tell_api(self, what: str) -> None:
         """Ask JetStream's API for something and do not wait."""
-        await self.send(f"{self._api}.{what}")
+        await self.send(self.api_subject(what))
 
     async def direct(self, stream: str, number: int) -> Msg:
         """A message by its number from any replica, which may not have it yet."""
-        what = f"{self._api}.DIRECT.GET.{stream}"
+        what = self.api_subject(f"DIRECT.GET.{stream}")
         return await self.ask(what, msgspec.json.encode({"seq": number}))
 
     async def send(self, subject: str, payload: bytes = b"") -> None:
@@ -211,6 +210,7 @@ class Connection:
                     pending_size=0,
                     reconnect_to_server_handler=self._next_server,
                 )
+                await client.subscribe(f"{self.inbox}.*", cb=self._hear_reply)
             except BaseException:
                 await client.close()
                 raise
@@ -236,15 +236,14 @@ class Connection:
         subject = denial(error)
         if subject is None:
             return
-        for task, asked in tuple(self._asking.items()):
-            if asked == subject or subject.startswith(self.inbox):
-                self._break(task, Denied(subject))
+        for token, waiting in tuple(self._waiting.items()):
+            if waiting.subject == subject or subject.startswith(self.inbox):
+                self._finish(token, Denied(subject))
 
     async def _went_down(self) -> None:
         was_up = self._up.is_set()
         self._up.clear()
-        for task in tuple(self._asking):
-            self._break(task, Lost("the connection was lost"))
+        self._lose("the connection was lost")
         if was_up and not self._ending:
             _LOG.warning("%s: the connection is lost, trying to reconnect", self.where)
 
@@ -255,14 +254,60 @@ class Connection:
         _LOG.info("%s: connected again", self.where)
         for do in self._back:
             # Not awaited here: the driver would cancel it with its own task at the next loss.
-            chore = asyncio.get_running_loop().create_task(do())
-            self._chores.add(chore)
-            chore.add_done_callback(self._chores.discard)
+            self._keep(do())
 
-    def _break(self, task: asyncio.Task[Any], error: Exception) -> None:
-        if task not in self._broken:
-            self._broken[task] = error
-            task.cancel()
+    def _lose(self, why: str) -> None:
+        for token in tuple(self._waiting):
+            if self._waiting[token].timer is not None:  # the others have not been sent
+                self._finish(token, Lost(why))
+
+    # -- requests
+
+    async def _publish(self, token: int, subject: str, payload: bytes, headers: Headers) -> None:
+        try:
+            client = self._client
+            if client is None or not client.is_connected:
+                client = await self._live()
+            waiting = self._waiting[token]
+            waiting.timer = asyncio.get_running_loop().call_later(
+                ANSWER_SECONDS, self._finish, token, TimeoutError()
+            )
+            await client.publish(subject, payload, f"{self.inbox}.{token}", headers)
+        except (nats.errors.OutboundBufferLimitError, nats.errors.ConnectionClosedError):
+            self._finish(token, Lost("the connection was lost"))
+        except Exception as error:
+            self._finish(token, error)
+
+    async def _hear_reply(self, message: Msg) -> None:
+        token = int(message.subject.rpartition(".")[2])
+        if message.headers and message.headers.get("Status") == _NOBODY:
+            self._finish(token, nats.errors.NoRespondersError())
+        else:
+            self._finish(token, message)
+
+    def _finish(self, token: int, what: Msg | Exception) -> None:
+        waiting = self._waiting.pop(token, None)
+        if waiting is not None:
+            if waiting.timer is not None:
+                waiting.timer.cancel()
+            waiting.done(what)
+
+    def _keep(self, chore: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(chore)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+
+class _Waiting:
+    """A request, and who wants its answer."""
+
+    __slots__ = ("done", "subject", "timer")
+
+    def __init__(self, subject: str, done: Done) -> None:
+        self.subject = subject
+        self.done = done
+        self.timer: asyncio.TimerHandle | None = None
+        """None: it has not been sent."""
 
 
 def _plainly(error: BaseException | None) -> str:

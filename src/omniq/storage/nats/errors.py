@@ -34,7 +34,9 @@ _NEVER: Final = {
     10005: "the cluster has fewer JetStream servers than replicas: set a smaller `replicas`",
 }
 _AUTH: Final = re.compile(r"authorization|authentication|credential|user jwt|nkey", re.IGNORECASE)
-_RIGHTS: Final = re.compile(r"permissions violation for (\w+) (?:to|on)? ?\"([^\"]+)\"", re.IGNORECASE)
+_RIGHTS: Final = re.compile(
+    r"permissions violation for (\w+) (?:to|on)? ?\"([^\"]+)\"", re.IGNORECASE
+)
 
 
 class Refused(Exception):

@@ -26,7 +26,6 @@ BEAT: Final = 0.5
 SILENCE: Final = 4 * BEAT
 BUFFER_BYTES: Final = 32 * 1024 * 1024
 """Above it the server is not told to go on, until some has been taken."""
-TAKEN_AT_ONCE: Final = 256
 _FAR: Final = 512
 """A reader that is so far ahead of the consumer starts it anew."""
 _NANO: Final = 1_000_000_000
@@ -74,7 +73,7 @@ class Feed:
             self._drop_before(number + 1)
 
     def take(self, number: int) -> Sequence[bytes]:
-        """The segments from `number` on that have come.
+        """The segments from `number` on that have come, all of them.
 
         A reader that has gone elsewhere takes the consumer along; not for a look at the
         number before the next one, which is how its own last segment is checked.
@@ -86,7 +85,7 @@ class Feed:
                 return ()
             if begins <= number <= begins + _FAR:
                 taken: list[bytes] = []
-                while self._held and len(taken) < TAKEN_AT_ONCE:
+                while self._held:
                     _, data = self._held.popleft()
                     self._bytes -= len(data)
                     taken.append(data)
@@ -119,6 +118,7 @@ class Feed:
         """Keep a consumer alive until cancelled."""
         self._connection.when_back(self._begin_again)
         clock = asyncio.get_running_loop().time
+        self._wake.set()
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT):

@@ -11,25 +11,25 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Final, TypeVar
 
 import msgspec
 import nats.errors
 
-from omniq.errors import StorageClosed
+from omniq.errors import OmniQError, StorageClosed
 from omniq.ids import uuid7
 from omniq.models.row import Ms
 from omniq.storage.durability import Promise
 from omniq.storage.log.port import Manners, Rewound
 from omniq.storage.nats.address import Address
-from omniq.storage.nats.connection import Connection
+from omniq.storage.nats.connection import Connection, Done, Headers
 from omniq.storage.nats.errors import FAILURES, NO_STREAM, WRONG_LAST, Refused, explain, refusal
 from omniq.storage.nats.feed import Feed
 from omniq.storage.nats.objects import Objects
 from omniq.storage.nats.promise import promise_of
 from omniq.storage.nats.server import check_server
-from omniq.storage.nats.stream import State, ask_state, have
+from omniq.storage.nats.stream import Info, State, ask_state, have
 from omniq.storage.nats.thread import LoopThread
 
 T = TypeVar("T")
@@ -75,15 +75,37 @@ class NATSLog:
             thread.close()
 
     def put(self, number: int, data: bytes) -> bool:
+        headers = {
+            "Nats-Expected-Stream": self._stream,
+            "Nats-Expected-Last-Sequence": str(number - 1),
+        }
+        if number == 1:  # servers before 2.10 take no 0 there
+            headers["Nats-Expected-Last-Subject-Sequence"] = "0"
         self._feed.putting(number)
-        if not self._run(self._put, number, data):
-            self._refused = number
-            return False
-        self._feed.played(number)
-        return True
+        try:
+            answer = msgspec.json.decode(self._ask(self._subject, data, headers))
+            if (refused := refusal(answer)) is None:
+                self._feed.played(number)
+                return True
+            if refused.code in WRONG_LAST:
+                self._refused = number
+                return False
+            raise refused
+        except nats.errors.NoRespondersError as error:
+            self.first()  # where the stream is gone, it is made anew
+            raise self._explained(error) from None
+        except FAILURES as error:
+            raise self._explained(error) from None
 
     def read_on(self, number: int) -> Sequence[bytes]:
-        return self._feed.take(number) or self._run(self._look, number)
+        if found := self._feed.take(number):
+            return found
+        with suppress(*FAILURES):
+            subject = self._connection.api_subject(f"STREAM.INFO.{self._stream}")
+            info = msgspec.json.decode(self._ask(subject), type=Info)
+            if info.state is not None and info.state.last_seq == number - 1 != self._refused - 1:
+                return ()
+        return self._run(self._look, number)
 
     def first(self) -> int:
         return self._run(self._state).first
@@ -177,25 +199,6 @@ class NATSLog:
             for config in (log, self._objects.config)
         ]
 
-    async def _put(self, number: int, data: bytes) -> bool:
-        headers = {
-            "Nats-Expected-Stream": self._stream,
-            "Nats-Expected-Last-Sequence": str(number - 1),
-        }
-        if number == 1:  # servers before 2.10 take no 0 there
-            headers["Nats-Expected-Last-Subject-Sequence"] = "0"
-        try:
-            message = await self._connection.ask(self._subject, data, headers)
-        except nats.errors.NoRespondersError:
-            await self._state()  # where the stream is gone, it is made anew
-            raise
-        answer = msgspec.json.decode(message.data)
-        if (refused := refusal(answer)) is None:
-            return True
-        if refused.code in WRONG_LAST:
-            return False
-        raise refused
-
     async def _look(self, number: int) -> Sequence[bytes]:
         """What the leader has from a number on, where the consumer has not brought it."""
         state = await self._state()
@@ -256,12 +259,29 @@ class NATSLog:
         await self._have_streams()
         return await ask_state(self._connection, self._stream)
 
+    def _ask(self, subject: str, payload: bytes = b"", headers: Headers = None) -> bytes:
+        """A request whose answer this thread waits for; raises what came of it."""
+        connection = self._connection
+
+        def begin(done: Done) -> None:
+            connection.post(subject, payload, headers, done)
+
+        what = self._at().wait(begin)
+        if isinstance(what, Exception):
+            raise what
+        return what.data
+
     def _run(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
-        thread = self._thread
-        if thread is None:
-            raise StorageClosed(f"NATS {self._address.shown}: the log is not open")
         try:
-            return thread.run(function, *args)
+            return self._at().run(function, *args)
         except FAILURES as error:
             # Not as its cause: the driver's words are in the message, as far as they help.
-            raise explain(error, f"NATS {self._address.shown}") from None
+            raise self._explained(error) from None
+
+    def _at(self) -> LoopThread:
+        if self._thread is None:
+            raise StorageClosed(f"NATS {self._address.shown}: the log is not open")
+        return self._thread
+
+    def _explained(self, error: BaseException) -> OmniQError:
+        return explain(error, f"NATS {self._address.shown}")

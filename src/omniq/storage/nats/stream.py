@@ -6,6 +6,7 @@ import logging
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from omniq.errors import ConfigError
@@ -16,8 +17,6 @@ from omniq.storage.nats.errors import NO_ROOM_FOR_COPIES, NO_STREAM, Refused
 _LOG: Final = logging.getLogger("omniq.storage")
 _THREE: Final = 3
 """Copies that survive the loss of one node."""
-_MAKING: Final = 10.0
-"""Seconds: a cluster places the copies and chooses a leader first."""
 _TAKEN: Final = 10058
 
 
@@ -34,13 +33,25 @@ class State(Struct, frozen=True):
 
 async def ask_state(connection: Connection, name: str) -> State:
     """Raises Refused (NO_STREAM) where there is no such stream."""
-    answer = await connection.surely(f"STREAM.INFO.{name}")
-    state, stamp = answer["state"], answer.get("ts")
-    return State(
-        first=max(1, state["first_seq"]),
-        last=state["last_seq"],
-        now=stamp and round(datetime.fromisoformat(stamp).timestamp() * 1000),
-    )
+    return state_of(msgspec.convert(await connection.surely(f"STREAM.INFO.{name}"), Info))
+
+
+class _Sequences(Struct):
+    first_seq: int
+    last_seq: int
+
+
+class Info(Struct):
+    """What is needed of the answer to STREAM.INFO."""
+
+    state: _Sequences | None = None
+    ts: str | None = None
+
+
+def state_of(info: Info) -> State:
+    assert info.state is not None
+    now = info.ts and round(datetime.fromisoformat(info.ts).timestamp() * 1000)
+    return State(first=max(1, info.state.first_seq), last=info.state.last_seq, now=now or None)
 
 
 async def have(
@@ -66,9 +77,7 @@ async def have(
                 raise
     _check(found, config, connection.where)
     if replicas is not None and replicas > found["num_replicas"]:
-        answer = await connection.api(
-            f"STREAM.UPDATE.{name}", {**found, "num_replicas": replicas}, seconds=_MAKING
-        )
+        answer = await connection.api(f"STREAM.UPDATE.{name}", {**found, "num_replicas": replicas})
         found = answer["config"]
         _LOG.info("%s: stream %s has %d replicas now", connection.where, name, replicas)
     return found
@@ -80,11 +89,11 @@ async def _make(
     what = f"STREAM.CREATE.{config['name']}"
     copies = _THREE if replicas is None and "cluster" in connection.info else replicas or 1
     try:
-        answer = await connection.api(what, {**config, "num_replicas": copies}, seconds=_MAKING)
+        answer = await connection.api(what, {**config, "num_replicas": copies})
     except Refused as refused:
         if replicas is not None or copies == 1 or refused.code not in NO_ROOM_FOR_COPIES:
             raise
-        answer = await connection.api(what, {**config, "num_replicas": 1}, seconds=_MAKING)
+        answer = await connection.api(what, {**config, "num_replicas": 1})
     made: dict[str, Any] = answer["config"]
     return made
 
