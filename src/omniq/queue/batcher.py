@@ -29,6 +29,34 @@ class Answer(NamedTuple):
 _APPLIED = Answer(Applied.APPLIED)
 
 
+class _Caller:
+    """Who waits for the answers to some units: told once, when the last one is there."""
+
+    __slots__ = ("_answers", "_left", "future")
+
+    def __init__(self, units: int) -> None:
+        self.future: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
+        self._answers = [_APPLIED] * units
+        self._left = units
+
+    def tell(self, n: int, answer: Answer) -> None:
+        self._answers[n] = answer
+        self._left -= 1
+        if not self._left and not self.future.done():
+            self.future.set_result(self._answers)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.future.done():
+            if isinstance(error, asyncio.CancelledError):
+                self.future.cancel()
+            else:
+                self.future.set_exception(error)
+
+
+_InLine = tuple[Unit, _Caller | None, int]
+"""A unit, whose it is, and its number there."""
+
+
 class Batcher:
     """Mixes the units of many callers into few batches, each caller told of its own.
 
@@ -39,7 +67,7 @@ class Batcher:
     def __init__(self, send: Send, *, max_units: int = 500, max_backlog: int = 20_000) -> None:
         self._send = send
         self._max_units, self._max_backlog = max_units, max_backlog
-        self._line: deque[tuple[Unit, asyncio.Future[Answer] | None]] = deque()
+        self._line: deque[_InLine] = deque()
         self._drain: asyncio.Task[None] | None = None
         self._room: deque[asyncio.Future[None]] = deque()
 
@@ -47,27 +75,27 @@ class Batcher:
         """Send one unit with the next batch."""
         if len(self._line) >= self._max_backlog:
             await self._wait_for_room()
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._line.append((unit, future))
+        caller = _Caller(1)
+        self._line.append((unit, caller, 0))
         self.start()
-        return await future
+        return (await caller.future)[0]
 
     async def put_many(self, units: Sequence[Unit]) -> list[Answer]:
         """Send units in order, together where they fit into one batch."""
-        loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[Answer]] = []
-        for unit in units:
+        if not units:
+            return []
+        caller = _Caller(len(units))
+        for n, unit in enumerate(units):
             if len(self._line) >= self._max_backlog:
                 self.start()
                 await self._wait_for_room()
-            futures.append(loop.create_future())
-            self._line.append((unit, futures[-1]))
+            self._line.append((unit, caller, n))
         self.start()
-        return await asyncio.gather(*futures)
+        return await caller.future
 
     def put_later(self, unit: Unit) -> None:
         """Let one unit ride with the next batch; nobody waits for its answer."""
-        self._line.append((unit, None))
+        self._line.append((unit, None, 0))
 
     async def flush(self) -> None:
         """Wait until everything in line was sent."""
@@ -86,7 +114,7 @@ class Batcher:
             while self._line:
                 batch = self._take()
                 try:
-                    receipt = await self._send([unit for unit, _ in batch])
+                    receipt = await self._send([unit for unit, _, _ in batch])
                 except BaseException as error:
                     _fail(batch, error)
                     if not isinstance(error, Exception):
@@ -104,8 +132,8 @@ class Batcher:
             while self._room:  # nobody goes on taking from the line: those behind it leave too
                 self._room.popleft().cancel()
 
-    def _take(self) -> list[tuple[Unit, asyncio.Future[Answer] | None]]:
-        batch: list[tuple[Unit, asyncio.Future[Answer] | None]] = []
+    def _take(self) -> list[_InLine]:
+        batch: list[_InLine] = []
         ids: set[str] = set()
         while self._line and len(batch) < self._max_units:
             id = _row_id(self._line[0][0])
@@ -151,27 +179,19 @@ def _row_id(unit: Unit) -> str | None:
     return None
 
 
-def _answer(batch: list[tuple[Unit, asyncio.Future[Answer] | None]], receipt: Receipt) -> None:
+def _answer(batch: list[_InLine], receipt: Receipt) -> None:
     plain = not receipt.taken and not receipt.missing
-    for n, (_, future) in enumerate(batch):
-        if future is not None and not future.done():
-            if plain:
-                outcome = receipt.outcome[n]
-                future.set_result(_APPLIED if outcome is Applied.APPLIED else Answer(outcome))
-            else:
-                future.set_result(answer_of(receipt, n))
+    for at, (_, caller, n) in enumerate(batch):
+        if caller is None:
+            continue
+        if plain:
+            outcome = receipt.outcome[at]
+            caller.tell(n, _APPLIED if outcome is Applied.APPLIED else Answer(outcome))
+        else:
+            caller.tell(n, answer_of(receipt, at))
 
 
-def _fail(
-    batch: (
-        Sequence[tuple[Unit, asyncio.Future[Answer] | None]]
-        | deque[tuple[Unit, asyncio.Future[Answer] | None]]
-    ),
-    error: BaseException,
-) -> None:
-    for _, future in batch:
-        if future is not None and not future.done():
-            if isinstance(error, asyncio.CancelledError):
-                future.cancel()
-            else:
-                future.set_exception(error)
+def _fail(batch: Iterable[_InLine], error: BaseException) -> None:
+    for _, caller, _ in batch:
+        if caller is not None:
+            caller.fail(error)
