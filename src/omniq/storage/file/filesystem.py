@@ -17,8 +17,10 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from omniq.config.masking import mask_url
-from omniq.errors import ConfigError, StorageError, StorageUnavailable
+from omniq.errors import ConfigError, StorageError, StorageUnavailable, did_you_mean
 from omniq.models.row import Ms
+from omniq.storage.file.home import FAR, NEAR, Home, Wish
+from omniq.storage.file.keys import KeyLog
 
 T = TypeVar("T")
 
@@ -140,6 +142,41 @@ class FsspecKeys:
         raise told
 
 
+def home_at(url: str, wish: Wish) -> Home:
+    """The place a URL means, made when it is opened."""
+    checked(_kind(url), assume_atomic_create=wish.assume_atomic_create)
+    return _home(lambda: made(url, wish.options), url, wish)
+
+
+def home_in(filesystem: Any, wish: Wish) -> Home:
+    """The place a filesystem and a path in it mean."""
+    inner, inside = unwrapped(filesystem, wish.path)
+    checked(inner, assume_atomic_create=wish.assume_atomic_create)
+    return _home(
+        lambda: (revived(inner), inside), f"{protocol_of(inner)}://{inside.lstrip('/')}", wish
+    )
+
+
+def _home(give: Callable[[], tuple[Any, str]], url: str, wish: Wish) -> Home:
+    scheme = url.partition(":")[0]
+    memory, known = scheme == "memory", scheme in BY_CONDITION
+
+    def keys() -> FsspecKeys:
+        filesystem, path = give()
+        checked(filesystem, assume_atomic_create=wish.assume_atomic_create)
+        return FsspecKeys(filesystem, f"{path.rstrip('/')}/{wish.namespace}")
+
+    says = "" if memory else ", as its provider promises" if known else ", which says no more"
+    return Home(
+        place=mask_url(url) + (" of this process" if memory else ""),
+        make=lambda: KeyLog(keys, NEAR if memory else FAR),
+        grade="none" if memory else "replicated" if known else "process",
+        settings=f"fsspec{says}",
+        local=memory,
+        multiprocess=not memory,
+    )
+
+
 def local_path(filesystem: Any, path: str) -> Path | None:
     """The path on this machine a filesystem and a path in it mean; None if it is elsewhere."""
     inner, inside = unwrapped(filesystem, path)
@@ -156,16 +193,25 @@ def unwrapped(filesystem: Any, path: str) -> tuple[Any, str]:
     return filesystem, path
 
 
+def _kind(url: str) -> Any:
+    """The class of filesystem a URL means."""
+    scheme, told = url.partition("://")[0], ""
+    try:
+        return fsspec.get_filesystem_class(scheme)
+    except ImportError as error:
+        told = f"{scheme}:// needs a driver that is not installed: {error.msg}"
+    except ValueError:
+        known = [*BY_CONDITION, "file", "memory"]
+        told = f"fsspec knows no {scheme}://{did_you_mean(scheme, known)}. {_SETTING}"
+    raise ConfigError(told)
+
+
 def made(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     """The filesystem a URL means, and the path in it."""
     place = mask_url(url)
     told: ConfigError
     try:
         filesystem, path = fsspec.url_to_fs(url, **_converted(options))
-    except ImportError as error:
-        told = ConfigError(f"{place} needs a driver that is not installed: {error.msg}")
-    except ValueError:
-        told = ConfigError(f"{place} is no URL fsspec knows. {_SETTING}")
     except TypeError as error:
         told = ConfigError(f"storage_options do not fit {place}: {error}")
     except Exception as error:
@@ -181,11 +227,7 @@ def checked(filesystem: Any, *, assume_atomic_create: bool) -> Any:
     name = protocol_of(filesystem)
     if getattr(filesystem, "asynchronous", False):
         raise ConfigError(f"the {name} filesystem is asynchronous: make it without that option")
-    if (
-        not isinstance(filesystem, MemoryFileSystem)
-        and name not in BY_CONDITION
-        and not assume_atomic_create
-    ):
+    if name not in {"memory", *BY_CONDITION} and not assume_atomic_create:
         raise ConfigError(
             f"the {name} filesystem is not known to create a file only if it is not there, and "
             "two workers could be given the same tasks. If you know that its "

@@ -12,11 +12,9 @@ from msgspec import Struct
 from omniq.config.masking import mask_url
 from omniq.errors import ConfigError, did_you_mean
 from omniq.storage.durability import Grade
-from omniq.storage.file import filesystem as fs
 from omniq.storage.file.folder import check_path
 from omniq.storage.file.keys import KeyLog
 from omniq.storage.file.local import LocalLog
-from omniq.storage.file.objects import ObstoreKeys
 from omniq.storage.log.port import Log, Manners
 
 BUCKETS: Final = ("s3", "s3a", "gs", "gcs", "az", "adl", "azure", "abfs", "abfss")
@@ -83,7 +81,11 @@ def find_home(where: Any, obstore_uri: str | None, wish: Wish) -> Home:
         )
     if wish.options:
         raise ConfigError("storage_options: the filesystem given has its options already")
-    return _filesystem(where, wish.path, wish)
+    from omniq.storage.file.filesystem import home_in, local_path
+
+    if (folder := local_path(where, wish.path)) is not None:
+        return _directory(folder, wish)
+    return home_in(where, wish)
 
 
 def _directory(path: Path, wish: Wish) -> Home:
@@ -105,46 +107,10 @@ def _url(url: str, wish: Wish) -> Home:
     if scheme in ("file", "local"):
         return _directory(_local(scheme, path), wish)
     plain = f"{scheme}://{path}"
-    if scheme == "memory":
-        return _memory(plain, wish)
-    return _on_filesystem(lambda: fs.made(plain, wish.options), plain, scheme, wish)
+    # Here and below: who keeps tasks in a directory need not load any driver.
+    from omniq.storage.file.filesystem import home_at
 
-
-def _filesystem(given: Any, path: str, wish: Wish) -> Home:
-    inner, inside = fs.unwrapped(given, path)
-    if (folder := fs.local_path(inner, inside)) is not None:
-        return _directory(folder, wish)
-    fs.checked(inner, assume_atomic_create=wish.assume_atomic_create)
-    scheme = fs.protocol_of(inner)
-    place = f"{scheme}://{inside.lstrip('/')}"
-    if scheme == "memory":
-        return _memory(place, wish)
-    return _on_filesystem(lambda: (fs.revived(inner), inside), place, scheme, wish)
-
-
-def _memory(url: str, wish: Wish) -> Home:
-    def make() -> Log:
-        return KeyLog(lambda: _keys(*fs.made(url, {}), wish), NEAR)
-
-    return Home(
-        place=f"{url} of this process", make=make, grade="none", settings="fsspec", local=True,
-        multiprocess=False,
-    )  # fmt: skip
-
-
-def _on_filesystem(give: Callable[[], tuple[Any, str]], url: str, scheme: str, wish: Wish) -> Home:
-    known = scheme in fs.BY_CONDITION
-    return Home(
-        place=mask_url(url),
-        make=lambda: KeyLog(lambda: _keys(*give(), wish), FAR),
-        grade="replicated" if known else "process",
-        settings=f"fsspec, {'as its provider promises' if known else 'which says no more'}",
-    )
-
-
-def _keys(filesystem: Any, path: str, wish: Wish) -> fs.FsspecKeys:
-    fs.checked(filesystem, assume_atomic_create=wish.assume_atomic_create)
-    return fs.FsspecKeys(filesystem, f"{path.rstrip('/')}/{wish.namespace}")
+    return home_at(plain, wish)
 
 
 def _obstore(uri: str, wish: Wish) -> Home:
@@ -160,11 +126,17 @@ def _obstore(uri: str, wish: Wish) -> Home:
         check_path(_local(scheme, path))
     if near and wish.options:
         raise ConfigError(f"storage_options: {scheme}:// has no option {min(wish.options)!r}")
+
+    def make() -> Log:
+        from omniq.storage.file.objects import ObstoreKeys
+
+        return KeyLog(
+            lambda: ObstoreKeys.at(plain, wish.namespace, wish.options), NEAR if near else FAR
+        )
+
     return Home(
         place=mask_url(plain) + (" of this process" if scheme == "memory" else ""),
-        make=lambda: KeyLog(
-            lambda: ObstoreKeys.at(plain, wish.namespace, wish.options), NEAR if near else FAR
-        ),
+        make=make,
         grade="none" if scheme == "memory" else "process" if near else "replicated",
         settings="obstore" + ("" if near else ", as its provider promises"),
         local=near,

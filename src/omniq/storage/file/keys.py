@@ -6,7 +6,6 @@ are asked (`Keys`); what is asked stands here once.
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,7 +29,6 @@ from omniq.storage.log.port import Manners
 GO: Final = (1, 1, 4, 16, 16, 16)
 """How many segments are asked for at once, one step after the other. In step with the others a
 reader asks for one that is there and one that is not; one that is late asks for many."""
-_probed: set[tuple[int, str]] = set()
 
 
 class Keys(Protocol):
@@ -193,11 +191,9 @@ class KeyLog:
     def _probe(self, keys: Keys) -> None:
         """Create an object twice: whoever lets that happen would lose tasks.
 
-        Once per process and place, with bytes in it (an empty object goes another way in some
-        drivers), under a name of its own.
+        With bytes in it (an empty object goes another way in some drivers), under a name of
+        its own.
         """
-        if (known := (os.getpid(), keys.place)) in _probed:
-            return
         key = f"probe/{secrets.token_hex(16)}"
         keys.create(key, b"first")
         try:
@@ -213,4 +209,3 @@ class KeyLog:
                 "storage_url (OMNIQ_STORAGE_URL) to one that honours it (Amazon S3, MinIO, R2, "
                 "Google Cloud Storage, Azure Blob Storage) or use a local directory"
             )
-        _probed.add(known)
