@@ -72,6 +72,7 @@ FACES = [
     Face("omniq.storage.postgres", "AsyncPostgresStorage", "PostgresStorage", lazy=True),
     Face("omniq.storage.redis", "AsyncRedisStorage", "RedisStorage", lazy=True),
     Face("omniq.storage.nats", "AsyncNATSStorage", "NATSStorage", lazy=True),
+    Face("omniq.storage.jsonl", "AsyncJSONLEventStorage", "JSONLEventStorage", lazy=True),
     Face("omniq.handle", "AsyncTaskHandle", "TaskHandle", made=False, again=HANDLE),
     Face("omniq.core", "AsyncOmniQ", "OmniQ", hidden=("engine", "stores", "settled")),
     Face("omniq.core", "AsyncTaskQueue", "TaskQueue", hidden=("engine", "stores", "settled")),
@@ -85,7 +86,7 @@ FACES = [
 ALSO_TAKES = {
     "BaseTaskQueue": "Storage",
     "BaseResultStorage": "Storage",
-    "BaseEventStorage": "Storage",
+    "BaseEventStorage": "Storage | JSONLEventStorage",
     "Source": "OmniQ",
     "Backend": None,
 }

@@ -110,8 +110,17 @@ def members(module: Module, cls: ast.ClassDef, stops: set[str]) -> dict[str, Mem
         home, name = module.homes.get(base, ("builtins", base))
         if home.startswith("omniq"):
             for key, member in members(*find_class(home, name), stops).items():
-                found.setdefault(key, member)
+                inherit_docstring(found.setdefault(key, member).node, member.node)
     return found
+
+
+def inherit_docstring(here: ast.AST, base: ast.AST) -> None:
+    """An override that says nothing means what the method it overrides says."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    if not isinstance(here, kinds) or not isinstance(base, kinds):
+        return
+    if ast.get_docstring(base) and not ast.get_docstring(here):
+        here.body.insert(0, base.body[0])
 
 
 def assigned_in_init(cls: ast.ClassDef) -> list[ast.AnnAssign]:

@@ -63,6 +63,7 @@ from omniq.workers.worker import WorkerPool as _WorkerPool
 
 if TYPE_CHECKING:
     from omniq.storage.file import AsyncFileStorage
+    from omniq.storage.jsonl import AsyncJSONLEventStorage
     from omniq.storage.memory import AsyncMemoryStorage
     from omniq.storage.nats import AsyncNATSStorage
     from omniq.storage.postgres import AsyncPostgresStorage
@@ -72,6 +73,7 @@ __all__ = [
     "AsyncWorker",
     "Ear",
     "FileStorage",
+    "JSONLEventStorage",
     "MemoryStorage",
     "NATSStorage",
     "OmniQ",
@@ -487,6 +489,93 @@ class NATSStorage(Storage):
         return cast("AsyncNATSStorage", self._fresh())
 
 
+class JSONLEventStorage(Owned):
+    """Events as JSON lines in a directory, one file a day; any number of processes of a machine.
+
+    `namespace` other than "default" is a directory in it. `durability="strict"` writes to the
+    disk before it answers. A file goes when the last of its events is past its time. An event
+    sent again is kept once as long as fewer than 100,000 others came in between.
+    """
+
+    _closer = "close"
+    _grace = ()
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        namespace: str = "default",
+        clock: Clock = SYSTEM_CLOCK,
+        durability: Literal["normal", "strict"] = "normal",
+    ) -> None:
+        def make() -> AsyncJSONLEventStorage:
+            from omniq.storage.jsonl import AsyncJSONLEventStorage
+
+            return AsyncJSONLEventStorage(
+                path, namespace=namespace, clock=clock, durability=durability
+            )
+
+        self._adopt(make)
+
+    @property
+    def _async(self) -> AsyncJSONLEventStorage:
+        return cast("AsyncJSONLEventStorage", self._fresh())
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._async.capabilities
+
+    @property
+    def clock(self) -> Clock:
+        return self._async.clock
+
+    def open(self) -> None:
+        """Connect, migrate, and say where and how durable in one log line. Again: no effect."""
+        self._run(self._async.open)
+
+    def close(self) -> None:
+        """Let go of everything. Again: no effect."""
+        self._let_go(self._async.close)
+
+    def twin(self) -> Self:
+        """A second, unopened connection to the same place, for another thread and loop."""
+        return self._self(self._call(self._async.twin))
+
+    def describe(self) -> str:
+        """Where this is, in words for people, without credentials."""
+        return self._async.describe()
+
+    def exists(self) -> bool:
+        """Whether `open` would find this place; False: it would make it."""
+        return self._call(self._async.exists)
+
+    def apply(self, units: Sequence[Unit]) -> Receipt:
+        """Apply units in order, each atomically with its riders."""
+        return self._run(self._async.apply, units)
+
+    def read_events(
+        self, filter: EventFilter, *, after: str | None = None, limit: int = 100
+    ) -> EventPage:
+        """Events in the order they were stored, those behind the cursor `after`."""
+        return self._run(self._async.read_events, filter, after=after, limit=limit)
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """The rows that one SELECT over the view `events` gives, in DuckDB's SQL.
+
+        `time` is a timestamp (UTC), `data` JSON; `?` stand for `values`. Nothing can be changed
+        and no other file be read.
+        """
+        return self._run(self._async.query, sql, values)
+
+    def sweep(self, limit: int = 1000) -> int:
+        """Remove what is past its stamp and go on with unfinished releases; how many rows."""
+        return self._run(self._async.sweep, limit)
+
+    def listen(self, topics: Iterable[str]) -> Ear:
+        """Start to listen; use as `with`."""
+        return Ear._of(self._call(self._async.listen, topics))
+
+
 class TaskHandle(StrTwin, Generic[R_co]):
     """A task's id: store it, send it, compare it like any string.
 
@@ -542,7 +631,7 @@ class OmniQ(Owned):
         backend: Backend | None = None,
         task_queue: BaseTaskQueue | Storage | None = None,
         result_storage: BaseResultStorage | Storage | None = None,
-        event_storage: BaseEventStorage | Storage | None = None,
+        event_storage: BaseEventStorage | Storage | JSONLEventStorage | None = None,
         clock: Clock = SYSTEM_CLOCK,
         **options: Any,
     ) -> None:
