@@ -43,7 +43,8 @@ BEGIN
         ), moved AS (
             UPDATE {schema}.task t SET status = e.turn, claim = NULL, cancel = false, flags = 0,
                 finished_at = e.finished_at, keep_until = e.keep_until
-            FROM e WHERE t.id = e.id AND t.status = 50 AND t.epoch = e.epoch AND t.claim = e.claim
+            FROM e WHERE t.id = e.id AND t.epoch = e.epoch AND t.claim = e.claim
+                AND t.status + 0 = 50  -- the sum keeps it from the index of running rows
             RETURNING t.id, t.epoch, e.value, e.until, t.reply,
                 t.waiting <> 0 OR t.uniq IS NOT NULL AS tied
         ), kept AS (

@@ -243,7 +243,7 @@ BEGIN
     IF h_id IS NOT NULL THEN
         UPDATE {schema}.task t SET progress = h.progress
         FROM unnest(h_id, h_epoch, h_claim, h_progress) AS h (id, epoch, claim, progress)
-        WHERE t.id = h.id AND t.status = 50 AND t.owner = p_owner
+        WHERE t.id = h.id AND t.status + 0 = 50 AND t.owner = p_owner
             AND t.epoch = h.epoch AND t.claim = h.claim AND t.progress IS DISTINCT FROM h.progress;
     END IF;
     RETURN QUERY SELECT t.id, t.epoch, t.claim, t.cancel FROM {schema}.task t
