@@ -23,6 +23,7 @@ _MEANS: Final[dict[Grade, str]] = {
 }
 _STRONG: Final = ("power", "replicated")
 _told: set[tuple[int, Promise]] = set()
+_last: dict[str, Promise] = {}
 
 
 class Promise(Struct, frozen=True):
@@ -35,6 +36,13 @@ class Promise(Struct, frozen=True):
     """The versions and settings it rests on: "SQLite 3.45, synchronous=NORMAL"."""
     undone: tuple[str, ...] = ()
     """What settings take away, each a sentence that ends with what to set instead."""
+    keeps: str = "Tasks"
+    """What is kept there, where it is not tasks."""
+
+    @property
+    def means(self) -> str:
+        """The grade in words."""
+        return _MEANS[self.grade]
 
 
 def tell(promise: Promise, durability: Durability = "normal") -> None:
@@ -49,14 +57,20 @@ def tell(promise: Promise, durability: Durability = "normal") -> None:
             f"{promise.place} is refused by durability='strict': {why}. "
             "Change that, or open it with durability='normal'"
         )
+    _last[promise.place] = promise
     key = (os.getpid(), promise)
     if key in _told:
         return
     _told.add(key)
     rests = f" ({promise.settings})" if promise.settings else ""
-    _LOG.info("Tasks are kept at %s: %s%s", promise.place, _MEANS[promise.grade], rests)
+    _LOG.info("%s are kept at %s: %s%s", promise.keeps, promise.place, promise.means, rests)
     for what in promise.undone:
         _LOG.warning("%s: %s", promise.place, what)
+
+
+def promise_of(place: str) -> Promise | None:
+    """What this process was told last of a place, by its `describe()`; None: not yet opened."""
+    return _last.get(place)
 
 
 def check_durability(durability: str) -> None:
@@ -66,5 +80,4 @@ def check_durability(durability: str) -> None:
 
 
 def _means(promise: Promise) -> str:
-    means = _MEANS[promise.grade]
-    return means if not means.startswith("nothing") else "keeps everything in memory only"
+    return promise.means if promise.grade != "none" else "keeps everything in memory only"

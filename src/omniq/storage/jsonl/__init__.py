@@ -1,1 +1,5 @@
-"""Events as JSON lines in files, queried through DuckDB."""
+"""Events as JSON lines, one file a day, read by DuckDB."""
+
+from omniq.storage.jsonl.storage import AsyncJSONLEventStorage
+
+__all__ = ["AsyncJSONLEventStorage"]
