@@ -89,3 +89,17 @@ async def test_pitfall_16_children_beyond_the_first_are_stranded_too(
             break
         await storage.sweep()
     assert len(seen) == crowd
+
+
+async def test_a_receipt_says_when_a_release_has_to_go_on(storage: AsyncStorage) -> None:
+    """Until then children wait that could run: whoever settled had better sweep at once."""
+    few, many = await add_running(storage), await add_running(storage)
+    room = storage.capabilities.unit_rows
+    await add_many(storage, [insert(few.id) for _ in range(room)])
+    await add_many(storage, [insert(many.id) for _ in range(room + 1)])
+    assert not (await storage.apply([finish(few)])).unreleased
+    assert (await storage.apply([finish(many)])).unreleased
+    other = await add_running(storage)
+    assert not (await storage.apply([finish(other)])).unreleased, "it speaks of its own units"
+    assert await storage.sweep() > 0
+    assert (await counts(storage)).get(("q", Status.WAITING), 0) == 0

@@ -11,9 +11,11 @@ restored from a copy is known by the two not going together.
 
 from __future__ import annotations
 
+import gc
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -75,12 +77,25 @@ def freeze(tables: Tables, number: int, last: str, at: Ms, v: int = FORMAT) -> b
 
 def thaw(data: bytes) -> tuple[Checkpoint, Tables]:
     """A checkpoint and its tables."""
-    checkpoint = _DECODER.decode(data)
-    check_format(checkpoint.least)
-    tables = Tables()
-    tables.play(checkpoint.tables)
-    tables.restore_events(checkpoint.events, checkpoint.forgotten)
+    with _without_collector():
+        checkpoint = _DECODER.decode(data)
+        check_format(checkpoint.least)
+        tables = Tables()
+        tables.play(checkpoint.tables)
+        tables.restore_events(checkpoint.events, checkpoint.forgotten)
     return checkpoint, tables
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """The collector would walk tables in the making again and again: half of the time taken."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 class Keeper:

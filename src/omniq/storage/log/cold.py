@@ -72,16 +72,17 @@ class Parcel:
         if self._sent is not None or not (self._shared or self._objects):
             return
         self._sent = seconds()
-        for name, data in self._all():
+        for name, data in self.objects():
             log.keep(name, data)
 
     def confirm(self, log: Log) -> None:
         """After the commit: a process stopped for long puts again what was swept meanwhile."""
         if self._sent is not None and seconds() - self._sent > self._grace / 2:
-            for name, data in self._all():
+            for name, data in self.objects():
                 log.replace(name, data)
 
-    def _all(self) -> Iterable[tuple[str, bytes]]:
+    def objects(self) -> Iterable[tuple[str, bytes]]:
+        """Names and bytes of all that goes beside the log."""
         yield from self._objects.items()
         if self._shared:
             yield self._pack, b"".join(self._shared)
@@ -207,13 +208,23 @@ class Cold:
             self._kept.move_to_end(name)
             return data
         data = self._log.fetch(name)
-        if data is not None and len(data) < self.ROOM // 4:
-            self._kept[name] = data
-            self._size += len(data)
-            while self._size > self.ROOM:
-                _, old = self._kept.popitem(last=False)
-                self._size -= len(old)
+        if data is not None:
+            self._keep(name, data)
         return data
+
+    def remember(self, parcel: Parcel) -> None:
+        """What this process itself has put is likely to be asked for soon."""
+        for name, data in parcel.objects():
+            self._keep(name, data)
+
+    def _keep(self, name: str, data: bytes) -> None:
+        if len(data) > self.ROOM // 4:
+            return
+        self._kept[name] = data
+        self._size += len(data)
+        while self._size > self.ROOM:
+            _, old = self._kept.popitem(last=False)
+            self._size -= len(old)
 
 
 def named(rows: Mapping[str, TaskRow], results: Mapping[str, ResultRow]) -> set[str]:

@@ -68,7 +68,7 @@ class LogEngine:
         """Connect, take the place's time, and read what it holds."""
         self.log.open()
         if self.clock is SYSTEM_CLOCK:
-            self.clock = LogClock.of(self.log) or self.clock
+            self.clock = LogClock.of(self.log) or SYSTEM_CLOCK
         with self._lock:
             self._reload()
             self._catch_up()
@@ -111,6 +111,8 @@ class LogEngine:
     def tend(self) -> None:
         """What can wait until nobody waits: a checkpoint that is due, a cut."""
         with self._lock:
+            if isinstance(self.clock, LogClock):
+                self.clock.keep_pace()
             if self.log.manners.checkpoints:
                 self.keeper.tend(self.tables, self.number, self.last, self.clock.now())
 
@@ -121,8 +123,11 @@ class LogEngine:
         if shared:
             self._turns.wait()
         while True:
-            with self.log.turn() if shared and self._turns.crowded() else nullcontext():
-                if shared and self._turns.crowded():
+            crowded = shared and self._turns.crowded()
+            if crowded:
+                self._catch_up()  # what takes long is done before others have to wait for it
+            with self.log.turn() if crowded else nullcontext():
+                if crowded:
                     self._catch_up()
                 draft = Draft(self.tables, self.clock.now())
                 answer = decide(draft)
@@ -161,6 +166,7 @@ class LogEngine:
                 self._turns.won(seconds() - begun)
                 self._seen = seconds()
                 parcel.confirm(self.log)
+                self.cold.remember(parcel)
                 self._play(segment, len(data), rows)
                 self.keeper.mine()
                 return True

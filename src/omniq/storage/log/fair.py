@@ -18,14 +18,16 @@ RECENT = 5.0
 CROWDED = 1.0
 """Seconds for which turns are asked for after a commit was lost to another."""
 EVERY = 8
-"""Wins in a row after which a pause is made whoever is there."""
+"""Wins in a row after which a pause is made whoever is there, long enough for anybody who
+tries in vain to get in. Where nobody does, the next such pause is twice as far, up to a limit."""
+RARELY = 32
 
 
 class Turns:
     """When this process may try to write next."""
 
     def __init__(self) -> None:
-        self._wins = 0
+        self._wins, self._every = 0, EVERY
         self._not_before = 0.0
         self._others = self._lost = float("-inf")
         self._put = self._read = 0.0
@@ -45,18 +47,21 @@ class Turns:
         now = seconds()
         self._put = _mean(self._put, put)
         self._wins += 1
-        if now - self._others < RECENT or self._wins % EVERY == 0:
+        if self._wins >= self._every:
+            self._wins, self._every = 0, min(RARELY, 2 * self._every)
+            self._not_before = now + 2 * (self._read or self._put) + self._put
+        elif now - self._others < RECENT:
             self._not_before = now + self._read + random.uniform(0, self._put / 2)
 
     def lost(self) -> None:
         """Another was first."""
-        self._lost = self._others = seconds()
-        self._wins = 0
+        self._lost = seconds()
+        self.others()
 
     def others(self) -> None:
         """Others have written."""
         self._others = seconds()
-        self._wins = 0
+        self._wins, self._every = 0, EVERY
 
     def read(self, took: float) -> None:
         """What others wrote was read and played in so many seconds."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from typing import Final, Self
 
 from omniq.clock import SYSTEM_CLOCK
+from omniq.errors import StorageError
 from omniq.models.row import Ms
 from omniq.storage.log.port import Log
 
@@ -51,6 +53,18 @@ class LogClock:
                 way,
             )
         return cls(log, read, (begun + ended) / 2)
+
+    def keep_pace(self) -> None:
+        """Ask the place again if that is long ago; if it does not answer, later."""
+        begun = seconds()
+        if begun - self._at < self.AGAIN:
+            return
+        with contextlib.suppress(StorageError):
+            read = self._log.now()
+            if read is not None:
+                self._start, self._at = read, (begun + seconds()) / 2
+                return
+        self._start, self._at = self.now(), seconds()
 
     def now(self) -> Ms:
         """Milliseconds since 1970, UTC, as the place would say."""

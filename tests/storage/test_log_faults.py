@@ -1,0 +1,264 @@
+"""A log that answers late, wrongly or twice; versions side by side; turns between processes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from omniq.clock import SYSTEM_CLOCK, ManualClock
+from omniq.errors import StorageUnavailable
+from omniq.models import Applied, Unit
+from omniq.models.row import Ms
+from omniq.models.units import Receipt
+from omniq.storage.log import fair, pulse
+from omniq.storage.log.engine import LogEngine
+from omniq.storage.log.port import Manners, Rewound
+from omniq.storage.log.pulse import LogClock
+from omniq.storage.tables import handout
+from omniq.storage.tables.decide import Draft
+from tests.conformance import kit
+
+from .history import contents
+from .logs import DictLog, DictPlace, once
+
+
+def engine_on(log: DictLog) -> LogEngine:
+    return LogEngine(log, clock=ManualClock())
+
+
+def write(on: LogEngine, count: int = 1) -> list[str]:
+    ids: list[str] = []
+    for _ in range(count):
+        unit = kit.insert()
+        assert on.commit(_apply(unit)).outcome == [Applied.APPLIED]
+        ids.append(unit.row.id)
+    return ids
+
+
+def _apply(*units: Unit) -> Callable[[Draft], Receipt]:
+    return lambda draft: draft.apply(units)
+
+
+class Stale(DictLog):
+    """Shows nothing new for some reads, as a store does that is consistent only in time."""
+
+    blind = 0
+
+    def read_on(self, number: int) -> Sequence[bytes]:
+        found = super().read_on(number)
+        if self.blind and found and number > 1:
+            self.blind -= 1
+            return ()
+        return found
+
+
+def test_a_segment_that_is_there_and_not_yet_seen_is_waited_for() -> None:
+    place = DictPlace()
+    stale = Stale(place)
+    one, other = engine_on(stale), engine_on(DictLog(place))
+    write(one)
+    write(other, 2)
+    stale.blind = 2
+    write(one)
+    assert len(one.tables.rows) == 4
+
+
+def test_a_segment_that_stays_unseen_is_a_reason_to_try_later() -> None:
+    place = DictPlace()
+    hides = Stale(place)
+    one, other = engine_on(hides), engine_on(DictLog(place))
+    write(one)
+    write(other)
+    read_on = hides.read_on
+    hides.read_on = lambda number: () if number > 1 else read_on(number)  # type: ignore[method-assign]
+    with pytest.raises(StorageUnavailable, match="cannot be read yet"):
+        write(one)
+    hides.read_on = read_on  # type: ignore[method-assign]
+    write(one)
+    assert len(one.tables.rows) == 3
+
+
+def test_a_log_that_says_it_was_rewound_is_read_again() -> None:
+    class Sequenced(DictLog):
+        """Like a stream: it knows its end, and refuses what does not follow on it."""
+
+        def put(self, number: int, data: bytes) -> bool:
+            return number == max(self.place.segments, default=0) + 1 and super().put(number, data)
+
+        def read_on(self, number: int) -> Sequence[bytes]:
+            if max(self.place.segments, default=0) < number - 1:
+                raise Rewound("it ends before")
+            return super().read_on(number)
+
+    place = DictPlace()
+    one = engine_on(Sequenced(place))
+    kept = write(one, 3)
+    copy = dict(place.segments)
+    write(one, 4)
+    place.segments = copy
+    new = write(one)
+    assert set(one.tables.rows) == {*kept, *new}
+    assert max(place.segments) == 4
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_exchange_whose_answer_is_lost_is_done_once(when: str) -> None:
+    log = DictLog()
+    engine = engine_on(log)
+    write(engine, 3)
+    [first] = engine.commit(lambda d: handout.claim(d, kit.claim(limit=1))).tasks
+    asked, units = kit.claim(limit=1), [kit.finish(first)]
+    setattr(log, when, once(StorageUnavailable("cut")))
+    receipt, batch = engine.commit(lambda d: (d.apply(units), handout.claim(d, asked)))
+    assert receipt.outcome == [Applied.APPLIED]
+    assert len(batch.tasks) == 1
+    again = engine.commit(lambda d: (d.apply(units), handout.claim(d, asked)))
+    assert again[0].outcome == [Applied.REFUSED]
+    assert again[1].tasks == batch.tasks, "the request is known"
+    read = engine_on(DictLog(log.place))
+    read.refresh()
+    assert contents(read.tables) == contents(engine.tables)
+
+
+def test_a_reply_lost_while_another_writes_is_not_taken_for_a_defeat() -> None:
+    """The put went through and its answer did not; by then somebody has written after it."""
+    place = DictPlace()
+    log = DictLog(place)
+    one, other = engine_on(log), engine_on(DictLog(place))
+
+    def lose(number: int) -> None:
+        log.after = lambda number: None
+        write(other)
+        raise StorageUnavailable("cut")
+
+    log.after = lose
+    [id] = write(one)
+    assert len(place.segments) == 2
+    assert id in one.tables.rows
+    assert one.number == 2
+
+
+# ---- versions side by side
+
+
+def test_an_older_writer_leaves_a_newer_one_s_field_alone() -> None:
+    """Pitfall 22: it does not know the field, and never says anything of it."""
+    log = DictLog()
+    old = engine_on(log)
+    [id] = write(old)
+    raw: dict[str, Any] = {
+        "v": 2,
+        "id": "newer",
+        "prev": old.last,
+        "set": {id: {"mood": "fine", "priority": 3}},
+        "moods": {"also": "new"},
+    }
+    log.place.segments[2] = msgspec.msgpack.encode(raw)
+    old.commit(lambda d: d.apply([kit.change(id, {"tags": ("t",)})]))
+    assert old.tables.rows[id].priority == 3
+    assert log.place.decoded()[2].set == {id: {"tags": ("t",)}}
+
+
+# ---- turns
+
+
+def test_every_process_gets_its_turn_on_a_slow_log() -> None:
+    """Pitfall 1: the last winner needs no read, and without the rule would win them all."""
+    place = DictPlace()
+    ended, goal = Counter[int](), 240
+    stop, start = threading.Event(), threading.Barrier(4)
+
+    def slow(number: int) -> None:
+        time.sleep(0.004)  # a put over a network; the shares count here, not the time
+
+    class Slow(DictLog):
+        def read_on(self, number: int) -> Sequence[bytes]:
+            time.sleep(0.002)
+            return super().read_on(number)
+
+    def work(me: int) -> None:
+        log = Slow(place)
+        log.before = slow
+        engine = engine_on(log)
+        start.wait(10)
+        while not stop.is_set():
+            write(engine)
+            ended[me] += 1
+            if sum(ended.values()) >= goal:
+                stop.set()
+
+    threads = [threading.Thread(target=work, args=(me,)) for me in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert min(ended[me] for me in range(4)) > 0.1 * goal, ended
+
+
+def test_who_is_alone_hardly_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    paused: list[float] = []
+    monkeypatch.setattr("omniq.storage.log.fair.time.sleep", paused.append)
+    engine = engine_on(DictLog())
+    write(engine, 80)
+    assert len(paused) <= 80 // fair.EVERY
+
+
+# ---- time
+
+
+class Clocked(DictLog):
+    """A place with a clock of its own."""
+
+    shift: Ms = 0
+
+    def now(self) -> Ms | None:
+        return SYSTEM_CLOCK.now() + self.shift
+
+
+def test_the_place_is_asked_for_the_time_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(pulse, "seconds", lambda: now[0])
+    log = Clocked()
+    clock = LogClock.of(log)
+    assert clock is not None
+    log.shift = 50_000
+    began = clock.now()
+    now[0] += 60
+    clock.keep_pace()
+    assert clock.now() == began + 60_000
+    now[0] += LogClock.AGAIN
+    clock.keep_pace()
+    assert abs(clock.now() - log.now()) < 5000  # type: ignore[operator]
+
+
+def test_a_clock_that_does_not_answer_goes_on_at_its_own_pace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(pulse, "seconds", lambda: now[0])
+    log = Clocked()
+    clock = LogClock.of(log)
+    assert clock is not None
+    began = clock.now()
+
+    def away() -> Ms:
+        raise StorageUnavailable("away")
+
+    log.now = away  # type: ignore[method-assign]
+    now[0] += 2 * LogClock.AGAIN
+    clock.keep_pace()
+    assert clock.now() == began + 2000 * LogClock.AGAIN
+
+
+def test_a_manual_clock_is_left_alone() -> None:
+    log = Clocked(DictPlace(), Manners())
+    clock = ManualClock()
+    engine = LogEngine(log, clock=clock)
+    engine.open()
+    assert engine.clock is clock
