@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from itertools import product
 from pathlib import Path
 from textwrap import dedent
+from uuid import uuid4
 
 import pytest
 
@@ -42,15 +44,17 @@ print(f"Result: {queue.get_result(task_id)}")   # Result: 15
 
 PROGRAMS = {"async": ASYNC, "blocking": BLOCKING}
 STORAGES = ("memory", "sqlite")
+EVERYWHERE = ("memory", "file", "sqlite", "postgres", "redis", "nats")
 WORKERS = ("async", "thread")
 KINDS = ("def", "async def")
 
 
-def run(program: Path) -> tuple[int, str, str]:
+def run(program: Path, **env: str) -> tuple[int, str, str]:
     """Status, output and errors of a program that ends by itself."""
     done = subprocess.run(
         [sys.executable, program.name],
         cwd=program.parent,
+        env=os.environ | env,
         capture_output=True,
         text=True,
         timeout=60,
@@ -64,6 +68,21 @@ def test_it_runs_as_it_stands(face: str, tmp_path: Path) -> None:
     program.write_text(PROGRAMS[face])
     assert run(program) == (0, "Result: 15\n", "")
     assert run(program) == (0, "Result: 15\n", ""), "and again, beside what the first run left"
+
+
+@pytest.mark.parametrize(("face", "storage"), list(product(PROGRAMS, EVERYWHERE)))
+def test_it_runs_on_every_place(
+    face: str, storage: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """One word changes; where the server is stands in the environment."""
+    env = {"OMNIQ_NAMESPACE": f"t{uuid4().hex}"}
+    if storage in ("postgres", "redis", "nats"):
+        env["OMNIQ_STORAGE_URL"] = request.getfixturevalue(f"{storage}_url")
+    program = tmp_path / "program.py"
+    text = re.sub(r'storage_type="\w+"', f'storage_type="{storage}"', PROGRAMS[face])
+    program.write_text(text)
+    assert run(program, **env) == (0, "Result: 15\n", "")
+    assert run(program, **env) == (0, "Result: 15\n", ""), "and again, beside the first run's"
 
 
 @pytest.mark.parametrize("face", PROGRAMS)
