@@ -191,6 +191,11 @@ def test_a_section_that_is_no_mapping_is_refused() -> None:
         load_config({"worker": 5})
 
 
+def test_options_of_a_role_that_names_no_place_are_refused() -> None:
+    with pytest.raises(ConfigError, match="'event_storage' has options and no place"):
+        load_config({"event_storage": {"options": {"synchronous": "FULL"}}})
+
+
 def test_a_binary_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "omniq.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="not UTF-8"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from omniq import AsyncOmniQ
 from omniq.dashboard import DashboardApp
 from omniq.models.status import Status
-from tests.dashboard.kit import client, post, sign_in, until
+from tests.dashboard.kit import TOKEN, client, post, sign_in, until
 from tests.dashboard.shop import add, echo, fail, hold
 
 pytestmark = pytest.mark.asyncio
@@ -36,6 +37,23 @@ async def test_a_page_knows_where_it_is(browser: httpx.AsyncClient, page: str) -
     assert f'href="{page}" aria-current="page">{PAGES[page]}</a>' in answer.text
     ids = re.findall(r' id="([^"]+)"', answer.text)
     assert len(ids) == len(set(ids)), "an id stands twice"
+
+
+async def test_about_says_what_survives_at_every_place(tmp_path: Path) -> None:
+    places = {"result_storage": "memory", "event_storage": "jsonl"}
+    queue = AsyncOmniQ({"base_dir": str(tmp_path), "dashboard": {"token": TOKEN}, **places})
+    async with queue, client(DashboardApp(queue)) as browser:
+        await sign_in(browser)
+        text = (await browser.get("/about")).text
+    pairs = re.findall(r"<dt>([^<]+)</dt><dd>([^<]*)</dd>", text)
+    assert ("Tasks are kept in", f"SQLite {tmp_path / 'omniq.db'}") in pairs
+    assert ("Results are kept in", "memory of this process") in pairs
+    kept = [words for label, words in pairs if label == "What survives"]
+    assert kept[0].startswith("survives a crash of the process, not of the machine (SQLite 3.")
+    assert "synchronous=NORMAL" in kept[0]
+    assert kept[1] == "nothing survives the end of this process"
+    assert ("Events are kept in", f"JSON lines in {tmp_path / 'events'}") in pairs
+    assert kept[2].startswith("survives a crash of the process")
 
 
 @pytest.mark.parametrize("page", ["/", "/tasks", "/queues"])

@@ -262,6 +262,11 @@ def _build(values: Values) -> OmniQConfig:
             top[section] = value
     for name, fields in sections.items():
         if name in _PLACES and fields.get("type") is None:
+            if fields.get("options"):
+                raise ConfigError(
+                    f"section {name!r} has options and no place: say its type or url, or put the "
+                    "options where the place is said"
+                )
             continue  # this role is kept with everything else
         top[name] = _STRUCTS[name](**fields)
     return OmniQConfig(**top)

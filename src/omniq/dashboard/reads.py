@@ -15,6 +15,7 @@ from omniq.models.filters import EventFilter, EventPage, QueueCount, TaskFilter
 from omniq.models.info import TaskInfo, TaskList
 from omniq.models.status import Status
 from omniq.models.worker import MinuteMetric, WorkerCard
+from omniq.queue.stores import Stores
 from omniq.storage.base import Ear
 
 T = TypeVar("T")
@@ -29,6 +30,8 @@ class Watched(Protocol):
 
     @property
     def config(self) -> OmniQConfig: ...
+    @property
+    def stores(self) -> Stores: ...
     async def open(self) -> None: ...
     async def info(self, id: str, /) -> TaskInfo: ...
     async def find(

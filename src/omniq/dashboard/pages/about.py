@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -17,6 +17,8 @@ from omniq.dashboard.components.bits import card
 from omniq.dashboard.components.value import MASK, block
 from omniq.dashboard.security import content_policy
 from omniq.dashboard.visit import Visit
+from omniq.queue.stores import Stores
+from omniq.storage.durability import promise_of
 
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 _QUERY_SECRET = re.compile(
@@ -36,7 +38,7 @@ async def regions(visit: Visit) -> Sequence[Renderable]:
         ("OmniQ", _version("omniq-tasks")),
         ("Python", f"{platform.python_implementation()} {platform.python_version()}"),
         ("Litestar", _version("litestar")),
-        ("Tasks are kept in", visit.queue.describe()),
+        *_places(visit.queue.stores),
         ("Namespace", config.namespace),
         ("Signed in as", visit.principal.name if visit.principal else ""),
         ("May act", "yes" if visit.may_act else "no, this dashboard is read-only for you"),
@@ -67,6 +69,21 @@ async def regions(visit: Visit) -> Sequence[Renderable]:
             ],
         ]
     ]
+
+
+def _places(stores: Stores) -> Iterator[tuple[str, Node]]:
+    """Where things are kept, what survives there, and what the place's settings take away."""
+    roles = [("Tasks", stores.tasks), ("Results", stores.results), ("Events", stores.events)]
+    for name, place in roles:
+        if name != "Tasks" and place is stores.tasks:
+            continue
+        where = place.describe()
+        yield f"{name} are kept in", where
+        if (promise := promise_of(where)) is not None:
+            rests = f" ({promise.settings})" if promise.settings else ""
+            yield "What survives", f"{promise.means}{rests}"
+            for what in promise.undone:
+                yield "But", what
 
 
 def readable(config: object) -> Any:
