@@ -34,9 +34,16 @@ class AsyncMemoryStorage(TablesStorage):
 
     capabilities = Capabilities(push=True, multiprocess=False, local=True, durability="none")
 
-    def __init__(self, *, clock: Clock = SYSTEM_CLOCK, durability: Durability = "normal") -> None:
+    def __init__(
+        self,
+        *,
+        namespace: str = "default",
+        clock: Clock = SYSTEM_CLOCK,
+        durability: Durability = "normal",
+    ) -> None:
         super().__init__(clock=clock)
         check_durability(durability)
+        self.namespace = namespace  # as everywhere, though each instance is a place of its own
         self._durability = durability
         self._engine = LogEngine(MemoryLog(), clock=clock)
         self._is_open = False
@@ -49,7 +56,7 @@ class AsyncMemoryStorage(TablesStorage):
         self._is_open = False
 
     def twin(self) -> Self:
-        twin = type(self)(clock=self.clock, durability=self._durability)
+        twin = type(self)(namespace=self.namespace, clock=self.clock, durability=self._durability)
         twin._engine = self._engine
         return twin
 
