@@ -160,6 +160,17 @@ def test_a_type_in_code_sets_a_url_of_the_environment_aside(
     assert load_config(storage_type="memory").storage == StorageConfig(type="memory")
 
 
+def test_a_type_in_code_keeps_a_url_of_that_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgres://localhost/app"
+    monkeypatch.setenv("OMNIQ_STORAGE_URL", url)
+    assert load_config(storage_type="postgres").storage == StorageConfig(type="postgres", url=url)
+    monkeypatch.setenv("OMNIQ_STORAGE_URL", "memory://x")
+    assert load_config(storage_type="file").storage == StorageConfig(type="file")
+    monkeypatch.delenv("OMNIQ_STORAGE_URL")
+    monkeypatch.setenv("OMNIQ_OBSTORE_URI", "s3://bucket")
+    assert load_config(storage_type="file").storage.obstore_uri == "s3://bucket"
+
+
 def test_an_obstore_uri_means_file_storage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMNIQ_OBSTORE_URI", "s3://bucket/tasks")
     assert load_config().storage == StorageConfig(type="file", obstore_uri="s3://bucket/tasks")

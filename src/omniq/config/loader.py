@@ -87,9 +87,15 @@ def is_memory(place: StorageConfig) -> bool:
 
 
 def _lay(values: Values, layer: Values) -> None:
-    """Put a layer over what is there. What it says of a place sets an earlier place aside."""
+    """Put a layer over what is there. What it says of a place sets an earlier place aside.
+
+    A type alone keeps the earlier URL if that is of this type: code says what, the environment
+    says where.
+    """
     for place in _PLACES:
         said, url, uri = (layer.get(f"{place}.{key}") for key in ("type", "url", "obstore_uri"))
+        if not (url or uri) and said == values.get(f"{place}.type"):
+            continue
         if said or url or uri:
             values |= {f"{place}.url": None, f"{place}.obstore_uri": None}
             layer = layer | {f"{place}.type": _kind(place, said, url, uri)}
