@@ -30,7 +30,7 @@ from omniq.storage.log.cold import named
 from omniq.storage.log.port import Log, Rewound
 from omniq.storage.log.pulse import seconds
 from omniq.storage.tables import Tables
-from omniq.storage.tables.segment import FORMAT, Segment, check_format, decode
+from omniq.storage.tables.segment import FORMAT, Segment, check_format, decode, share_words
 
 EVERY: Final = 256
 """Segments after which a checkpoint is due."""
@@ -80,6 +80,7 @@ def thaw(data: bytes) -> tuple[Checkpoint, Tables]:
     with _without_collector():
         checkpoint = _DECODER.decode(data)
         check_format(checkpoint.least)
+        share_words(checkpoint.tables.ins, checkpoint.events, {})
         tables = Tables()
         tables.play(checkpoint.tables)
         tables.restore_events(checkpoint.events, checkpoint.forgotten)

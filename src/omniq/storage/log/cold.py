@@ -1,7 +1,7 @@
 """Large values, kept beside the log: put before the commit that speaks of them.
 
 Arguments, results and errors above a limit do not ride in segments, nor stay in memory: the
-large ones of one commit share an object (`pack/<id>`), the very large ones have one each
+large ones of one commit share objects (`pack/<id>`), the very large ones have one each
 (`big/<id>`), and the tables hold where they are. So a cut log loses no value.
 
 Where a value is stands in its place, after a byte that marks it; a value that begins with
@@ -27,6 +27,8 @@ from omniq.storage.log.pulse import seconds
 
 MARK: Final = b"\xc1"
 """What a value that is elsewhere begins with, and one that begins with this byte."""
+PACK: Final = 1 << 20
+"""Bytes after which values go to another pack: one is fetched whole."""
 _HERE: Final = b"="
 _THERE: Final = b"@"
 _FIRST: Final = MARK[0]
@@ -50,10 +52,9 @@ class Parcel:
     def __init__(self, manners: Manners | None = None, *, least: int | None = None) -> None:
         self._least = manners.memory_bytes if manners and least is None else least or 0
         self._alone = manners.inline_bytes if manners else 0
-        self._pack = f"pack/{uuid7()}"
-        self._shared: list[bytes] = []
-        self._length = 0
-        self._objects: dict[str, bytes] = {}
+        self._pack = ""
+        self._length = PACK
+        self._parts: dict[str, list[bytes]] = {}
         self._sent: float | None = None
         self._grace = manners.grace if manners else 0.0
 
@@ -69,7 +70,7 @@ class Parcel:
 
     def send(self, log: Log) -> None:
         """Put the objects, if that was not done before."""
-        if self._sent is not None or not (self._shared or self._objects):
+        if self._sent is not None or not self._parts:
             return
         self._sent = seconds()
         for name, data in self.objects():
@@ -83,9 +84,8 @@ class Parcel:
 
     def objects(self) -> Iterable[tuple[str, bytes]]:
         """Names and bytes of all that goes beside the log."""
-        yield from self._objects.items()
-        if self._shared:
-            yield self._pack, b"".join(self._shared)
+        for name, parts in self._parts.items():
+            yield name, b"".join(parts)
 
     def _unit(self, unit: Unit) -> Unit:
         if isinstance(unit, Move):
@@ -134,13 +134,13 @@ class Parcel:
         if length <= self._least:
             return MARK + _HERE + value if length and value[0] == _FIRST else value
         if length > self._alone:
-            name = f"big/{uuid7()}"
-            self._objects[name] = value
-            where = Where(name, 0, length)
+            where = Where(f"big/{uuid7()}", 0, length)
         else:
+            if self._length >= PACK:
+                self._pack, self._length = f"pack/{uuid7()}", 0
             where = Where(self._pack, self._length, length)
-            self._shared.append(value)
             self._length += length
+        self._parts.setdefault(where.name, []).append(value)
         return MARK + _THERE + _ENCODER.encode(where)
 
 

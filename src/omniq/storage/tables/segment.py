@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
+from sys import intern
 from typing import Literal, TypedDict
 
 import msgspec
 from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 from omniq.errors import SchemaError
 from omniq.models.event import TaskEvent
@@ -126,7 +129,35 @@ def decode(data: bytes) -> Segment:
     """A segment from its bytes."""
     segment = _DECODER.decode(data)
     check_format(segment.least)
+    share_words(segment.ins, segment.ev, segment.set)
     return segment
+
+
+def share_words(
+    rows: Iterable[TaskRow], events: Iterable[TaskEvent | None], changes: dict[str, Change]
+) -> None:
+    """Let equal words be one object: every row has its own from the decoder, a third of it."""
+    ids: dict[str, str] = {}
+    for row in rows:
+        ids[row.id] = row.id
+        force_setattr(row, "queue", intern(row.queue))
+        force_setattr(row, "lane", intern(row.lane))
+        force_setattr(row, "name", intern(row.name))
+        for name in ("reply", "owner", "claim"):
+            word = getattr(row, name)
+            if word is not None:
+                force_setattr(row, name, ids.setdefault(word, word))
+    for change in changes.values():
+        if (owner := change.get("owner")) is not None:
+            change["owner"] = intern(owner)
+        if (claim := change.get("claim")) is not None:
+            change["claim"] = ids.setdefault(claim, claim)
+    for event in events:
+        if event is not None:
+            force_setattr(event, "task", ids.setdefault(event.task, event.task))
+            force_setattr(event, "queue", intern(event.queue))
+            force_setattr(event, "name", intern(event.name))
+            force_setattr(event, "worker", intern(event.worker))
 
 
 def check_format(least: int) -> None:
