@@ -63,6 +63,9 @@ class Address(Struct, frozen=True, kw_only=True):
             path = getattr(self, name)
             if path is not None and not Path(path).is_file():
                 raise ConfigError(f"NATS: {name} names {path!r}, which is no file")
+        # The driver would look for these lines beyond the end of the file, for ever.
+        if self.creds is not None and not _holds(self.creds, b"NATS USER JWT", b"NKEY SEED"):
+            raise ConfigError(f"NATS: creds names {self.creds!r}, which is no credentials file")
         return {
             "servers": list(self.servers),
             "user": self.user,
@@ -137,7 +140,7 @@ def _checked(servers: list[str], said: Mapping[str, Any]) -> Address:
             f"sync says what the servers do and can only be 'always' for NATS, not {sync!r}"
         )
     if domain is not None and not _DOMAIN.fullmatch(domain):
-        raise ConfigError(f"domain is a name of letters, digits, _ and -, not {domain!r}")
+        raise ConfigError(f"domain is a name of A-Z a-z 0-9 _ - for NATS, not {domain!r}")
     ways = [way for way in ("user", "token", "creds", "nkey") if said.get(way)]
     if len(ways) > 1:
         raise ConfigError(f"NATS is given {' and '.join(ways)}: one of them is enough")
@@ -174,3 +177,11 @@ def _server(split: SplitResult) -> str:
     host = f"[{host}]" if ":" in host else host
     port = split.port or {"ws": 80, "wss": 443}.get(split.scheme, 4222)
     return f"{split.scheme}://{host}:{port}{split.path.rstrip('/')}"
+
+
+def _holds(path: str, *marks: bytes) -> bool:
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"NATS: {path!r} cannot be read ({error.strerror})") from None
+    return all(mark in content for mark in marks)

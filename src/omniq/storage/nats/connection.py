@@ -17,7 +17,7 @@ from nats.aio.client import Client, Server
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from omniq.errors import ConfigError, StorageUnavailable
+from omniq.errors import ConfigError, OmniQError, StorageUnavailable
 from omniq.storage.nats.address import Address
 from omniq.storage.nats.errors import Denied, Lost, denial, explain, refusal
 
@@ -85,6 +85,12 @@ class Connection:
             raise StorageUnavailable(
                 f"{self.where} cannot be reached ({_plainly(said)}): is the address in "
                 "storage_url (OMNIQ_STORAGE_URL) right, and the server running?"
+            ) from None
+        except OmniQError:
+            raise
+        except Exception as error:  # of the library that reads keys: whatever it finds there
+            raise ConfigError(
+                f"{self.where}: the key in the file of creds or nkey cannot be used ({type(error).__name__})"
             ) from None
 
     async def close(self) -> None:
@@ -192,10 +198,11 @@ class Connection:
         async with self._connecting:
             if self._client is not None and not self._client.is_closed:
                 return
+            options = self._address.connecting()
             client = Client()
             try:
                 await client.connect(
-                    **self._address.connecting(),
+                    **options,
                     name=self._name,
                     inbox_prefix=self.inbox,
                     error_cb=self._heard_error,
@@ -212,7 +219,8 @@ class Connection:
                 )
                 await client.subscribe(f"{self.inbox}.*", cb=self._hear_reply)
             except BaseException:
-                await client.close()
+                with contextlib.suppress(Exception):  # it can be too new to be closed
+                    await client.close()
                 raise
             # From here on it tries for ever.
             client.options["max_reconnect_attempts"] = -1

@@ -88,7 +88,7 @@ class NATSLog:
                 self._feed.played(number)
                 return True
             if refused.code in WRONG_LAST:
-                self._refused = number
+                self._refused = number if self._configs[0]["num_replicas"] > 1 else 0
                 return False
             raise refused
         except nats.errors.NoRespondersError as error:
