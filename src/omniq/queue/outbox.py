@@ -46,6 +46,7 @@ class Outbox:
             probe=self._ask,
             catch_up=self._drain,
         )
+        self._turn = asyncio.Lock()
         self._writing = 0
         self._crowded = False
         self._closed = False
@@ -89,7 +90,11 @@ class Outbox:
         self._crowded = False
 
     async def tell(self, events: Sequence[TaskEvent]) -> None:
-        """Keep events."""
+        """Keep events, behind those of this process that came before."""
+        async with self._turn:
+            await self._tell(events)
+
+    async def _tell(self, events: Sequence[TaskEvent]) -> None:
         while True:
             if self.breaker.up:
                 try:
