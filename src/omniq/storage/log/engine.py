@@ -72,6 +72,7 @@ class LogEngine:
         with self._lock:
             self._reload()
             self._catch_up()
+            self._turns = Turns()  # what was read so far tells nothing of who is there now
             self._tell()
 
     def close(self) -> None:
@@ -228,7 +229,7 @@ class LogEngine:
                 self._play(segment, len(data))
                 mine = mine or segment.id == id
             new = True
-            self._turns.read(seconds() - begun)
+            self._turns.read((seconds() - begun) / len(found))
             if not sure:
                 self._turns.others()
                 return new, mine

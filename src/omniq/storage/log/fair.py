@@ -21,6 +21,8 @@ EVERY = 8
 """Wins in a row after which a pause is made whoever is there, long enough for anybody who
 tries in vain to get in. Where nobody does, the next such pause is twice as far, up to a limit."""
 RARELY = 32
+LONGEST = 0.25
+"""Seconds a read is taken to need at most, whatever disturbed it."""
 
 
 class Turns:
@@ -45,7 +47,7 @@ class Turns:
     def won(self, put: float) -> None:
         """A commit went through; the put took so many seconds."""
         now = seconds()
-        self._put = _mean(self._put, put)
+        self._put = _mean(self._put, min(put, LONGEST))
         self._wins += 1
         if self._wins >= self._every:
             self._wins, self._every = 0, min(RARELY, 2 * self._every)
@@ -64,8 +66,8 @@ class Turns:
         self._wins, self._every = 0, EVERY
 
     def read(self, took: float) -> None:
-        """What others wrote was read and played in so many seconds."""
-        self._read = _mean(self._read, min(took, 1.0))
+        """A segment of another's was read and played in so many seconds."""
+        self._read = _mean(self._read, min(took, LONGEST))
 
 
 def _mean(mean: float, new: float) -> float:
