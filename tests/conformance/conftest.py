@@ -23,6 +23,8 @@ from .places import PLACES, Ground, Spot, spots
 MakeStorage = Callable[[], Awaitable[AsyncStorage]]
 NewGround = Callable[[Path], Ground]
 
+_RUN = f"t{uuid4().hex[:16]}"
+"""The namespace of this run, where one is enough."""
 _left_out = Counter[str]()
 
 
@@ -43,10 +45,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def new_ground(spot: Spot, request: pytest.FixtureRequest) -> NewGround:
-    """Gives a part of the place where nobody has been; its server is started at need."""
-    server = PLACES[spot.place].server
-    url = "" if server is None else str(request.getfixturevalue(server))
-    return lambda folder: Ground(str(folder), url, f"t{uuid4().hex[:16]}")
+    """Gives a part of the place where nothing is; its server is started at need."""
+    place = PLACES[spot.place]
+    url = "" if place.server is None else str(request.getfixturevalue(place.server))
+
+    def give(folder: Path) -> Ground:
+        if place.empty is None:
+            return Ground(str(folder), url, f"t{uuid4().hex[:16]}")
+        place.empty(url, _RUN)
+        return Ground(str(folder), url, _RUN)
+
+    return give
 
 
 @pytest.fixture

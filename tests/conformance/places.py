@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
+import psycopg
 from fsspec.implementations.local import LocalFileSystem
+from psycopg import sql
 
 from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.storage.base import AsyncStorage
@@ -41,6 +43,8 @@ class Place(NamedTuple):
     """Several processes may use it at once; `capabilities.multiprocess` says the same."""
     shared: bool = True
     """Two that are made alike are at one place; else a second client must be a twin."""
+    empty: Callable[[str, str], None] | None = None
+    """Empties a namespace at a URL for the next test; where making a new one costs too much."""
     cluster: bool = False
     """Held against the tests marked `clusters` only: several servers for a place that has one."""
 
@@ -55,6 +59,17 @@ def _sqlite(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
 
 def _served(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
     return new(ground.url, namespace=ground.namespace, clock=clock)
+
+
+def _empty_postgres(url: str, namespace: str) -> None:
+    """A schema of its own for each test would be made of a hundred files each time."""
+    schema = f"omniq_{namespace}"
+    with psycopg.connect(url, autocommit=True) as db:
+        found = db.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema])
+        tables = [sql.Identifier(schema, name) for (name,) in found if name != "omniq_schema"]
+        if tables:
+            clear = sql.SQL("DELETE FROM {}")
+            db.execute(sql.SQL("; ").join(clear.format(table) for table in tables))
 
 
 def _redis_cluster(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
@@ -108,7 +123,7 @@ PLACES: dict[str, Place] = {
     "memory": Place("MemoryStorage", _memory, processes=False, shared=False),
     "file": Place("FileStorage", _file),
     "sqlite": Place("SQLiteStorage", _sqlite),
-    "postgres": Place("PostgresStorage", _served, "postgres_url"),
+    "postgres": Place("PostgresStorage", _served, "postgres_url", empty=_empty_postgres),
     "redis": Place("RedisStorage", _served, "redis_url"),
     "nats": Place("NATSStorage", _served, "nats_url"),
     # The same storages by other ways; what the blocking face adds was shown above.
