@@ -188,10 +188,11 @@ def _said(hello: bytes) -> Iterator[str]:
         with suppress(OSError):
             while True:
                 wire, _ = door.accept()
-                wire.sendall(hello)
-                while heard := wire.recv(4096):
-                    if b"PING" in heard:
-                        wire.sendall(b"PONG\r\n")
+                with wire, suppress(OSError):
+                    wire.sendall(hello)
+                    while heard := wire.recv(4096):
+                        if b"PING" in heard:
+                            wire.sendall(b"PONG\r\n")
 
     threading.Thread(target=serve, daemon=True).start()
     try:

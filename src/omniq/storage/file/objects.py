@@ -157,17 +157,18 @@ class ObstoreKeys:
         return f"{self._root}/{key}"
 
     def _ask(self, ask: Callable[..., T], *args: Any, **options: Any) -> T:
-        return _told(lambda: ask(self._store, *args, **options), self.place)
+        writes = ask is obstore.put  # where what is not found can only be the bucket
+        return _told(lambda: ask(self._store, *args, **options), self.place, writes=writes)
 
 
-def _told(ask: Callable[[], T], place: str) -> T:
+def _told(ask: Callable[[], T], place: str, *, writes: bool = False) -> T:
     """Ask, and say what went wrong in words of our own: the driver's may hold credentials."""
     try:
         return ask()
     except AlreadyExistsError:
         raise
     except FileNotFoundError as error:
-        if "NoSuchBucket" not in str(error):
+        if not writes and "NoSuchBucket" not in str(error):
             raise
         told: Exception = _explained(error, place)
     except (BaseError, OSError, ValueError, TypeError) as error:
@@ -212,8 +213,8 @@ def _explained(error: Exception, place: str) -> StorageError | ConfigError:
 
 
 def _conflict(error: AlreadyExistsError) -> bool:
-    text = str(error)
-    return "ConditionalRequestConflict" in text or "409 Conflict" in text
+    """Whether S3 says 409: two creates at once. Azure says 409 of a blob that is there."""
+    return "ConditionalRequestConflict" in str(error)
 
 
 def _directory(uri: str) -> LocalStore:
