@@ -23,12 +23,14 @@ from omniq.storage.nats.errors import Denied, Lost, denial, explain, refusal
 
 ANSWER_SECONDS: Final = 3.0
 """How long a request may take; a cluster that chooses a new leader answers nobody meanwhile."""
-BACK_SECONDS: Final = 5.0
-"""How long a call waits for a lost connection to come back before it gives up."""
+BACK_SECONDS: Final = 3.0
+"""How long calls wait for a connection that was just lost to come back."""
+_LATER_SECONDS: Final = 0.7
+"""How long they wait when it has been away for longer: for one more try."""
 FIRST_SECONDS: Final = 5.0
 """How long the first connection may take."""
 _PING_SECONDS: Final = 5
-_WAITS: Final = (0.02, 2.0)
+_WAITS: Final = (0.02, 0.5)
 """Seconds between two tries to reconnect: at first, and at most."""
 
 _NOBODY: Final = "503"
@@ -58,6 +60,7 @@ class Connection:
         self._back: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._chores: set[asyncio.Task[None]] = set()
         self._tries = 0
+        self._lost_at = 0.0
 
     @property
     def is_up(self) -> bool:
@@ -137,13 +140,12 @@ class Connection:
 
     async def surely(self, what: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The same for what may be asked twice: again after a loss, for some seconds."""
-        clock = asyncio.get_running_loop().time
-        end = clock() + BACK_SECONDS
+        end = _now() + BACK_SECONDS
         while True:
             try:
                 return await self.api(what, body)
             except (Lost, TimeoutError, nats.errors.Error) as error:
-                if clock() >= end:
+                if _now() >= end:
                     raise
                 if isinstance(error, nats.errors.NoRespondersError):
                     await asyncio.sleep(0.05)  # a leader is being chosen
@@ -178,7 +180,9 @@ class Connection:
         if client is not None and client.is_connected:
             return client
         try:
-            async with asyncio.timeout(BACK_SECONDS):
+            async with asyncio.timeout_at(
+                max(self._lost_at + BACK_SECONDS, _now() + _LATER_SECONDS)
+            ):
                 while True:
                     if self._ending:
                         raise Lost("the connection is closed")
@@ -251,6 +255,8 @@ class Connection:
     async def _went_down(self) -> None:
         was_up = self._up.is_set()
         self._up.clear()
+        if was_up:
+            self._lost_at = _now()
         self._lose("the connection was lost")
         if was_up and not self._ending:
             _LOG.warning("%s: the connection is lost, trying to reconnect", self.where)
@@ -316,6 +322,10 @@ class _Waiting:
         self.done = done
         self.timer: asyncio.TimerHandle | None = None
         """None: it has not been sent."""
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _plainly(error: BaseException | None) -> str:

@@ -24,7 +24,15 @@ from omniq.storage.durability import Promise
 from omniq.storage.log.port import Manners, Rewound
 from omniq.storage.nats.address import Address
 from omniq.storage.nats.connection import Connection, Done, Headers
-from omniq.storage.nats.errors import FAILURES, NO_STREAM, WRONG_LAST, Refused, explain, refusal
+from omniq.storage.nats.errors import (
+    FAILURES,
+    NO_STREAM,
+    WRONG_LAST,
+    Lost,
+    Refused,
+    explain,
+    refusal,
+)
 from omniq.storage.nats.feed import Feed
 from omniq.storage.nats.objects import Objects
 from omniq.storage.nats.promise import promise_of
@@ -100,7 +108,8 @@ class NATSLog:
     def read_on(self, number: int) -> Sequence[bytes]:
         if found := self._feed.take(number):
             return found
-        with suppress(*FAILURES):
+        # Whatever goes wrong: the longer way asks again, and knows what to make of it.
+        with suppress(Lost, Refused, TimeoutError, nats.errors.Error):
             subject = self._connection.api_subject(f"STREAM.INFO.{self._stream}")
             info = msgspec.json.decode(self._ask(subject), type=Info)
             if info.state is not None and info.state.last_seq == number - 1 != self._refused - 1:
