@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import itemgetter
+from itertools import accumulate
 from typing import Any, Final
 
 import msgspec
@@ -17,14 +17,17 @@ encode = msgspec.json.Encoder().encode
 
 _ONLY_RUNNING: Final = (Status.RUNNING,)
 _END: Final = {"finished_at", "keep_until"}
-_ENDS: Final = 9
-_INSERTS: Final = 13
+_ENDS: Final = 11
+_INSERTS: Final = 15
 _NO_ENDS: Final = (None,) * _ENDS
 _NO_INSERTS: Final = (None,) * _INSERTS
-_SECOND: Final = itemgetter(1)
+_NO_RESULT: Final = (None, None)
 _NONE: Final = (None,) * 5
+_NEXT, _NULL = "\x1f", "\x1e"
+"""Between two values of a packed text, and for one that is NULL: see `unpack_v1`."""
 _NUL, _UNKNOWN = "\0", "\N{REPLACEMENT CHARACTER}"
 """PostgreSQL's text cannot hold the first. What is shown to people gets the second for it."""
+_READABLE: Final = dict.fromkeys(map(ord, (_NUL, _NEXT, _NULL)), _UNKNOWN)
 
 APPLY_ARGS: Final = 1 + _ENDS + _INSERTS + 3
 
@@ -60,46 +63,27 @@ class Answer(Struct):
 decode_answer = msgspec.json.Decoder(Answer, strict=False).decode
 
 
-def arguments(units: Sequence[Unit], now: int | None) -> list[Any]:
-    """The parameters of `apply_v1`, in its order."""
-    ends: list[tuple[Any, ...]] = []
-    inserts: list[tuple[Any, ...]] = []
+def arguments(units: Sequence[Unit], now: int | None, *, plain: bool = True) -> list[Any]:
+    """The parameters of `apply_v1`, in its order. Not `plain`: each unit by itself."""
+    ends: list[tuple[int, Move]] = []
+    inserts: list[tuple[int, TaskRow]] = []
     others: list[tuple[int, Unit]] = []
     told: list[tuple[int, Any]] = []
     known: set[str] = set()
     for at, unit in enumerate(units):
+        if not plain:
+            others.append((at, unit))
+            continue
         if type(unit) is Move and _is_end(unit):
-            fence, patch = unit.fence, unit.patch
-            assert fence is not None and unit.to is not None
-            value, until = unit.result or (None, None)
-            ends.append(
-                (at, unit.id, *fence, unit.to, patch["finished_at"], patch["keep_until"], value, until)
-            )
+            ends.append((at, unit))
         elif (
             type(unit) is Insert
             and not unit.deps
-            and unit.row.id not in known
-            and _is_usual(row := unit.row)
+            and (row := unit.row).id not in known
+            and _is_usual(row)
         ):
             known.add(row.id)
-            preview = row.preview
-            inserts.append(
-                (
-                    at,
-                    row.id,
-                    row.queue,
-                    row.lane,
-                    row.name,
-                    row.priority,
-                    row.run_at,
-                    row.created_at,
-                    row.expires_at,
-                    encode(row.tags).decode() if row.tags else None,
-                    row.reply,
-                    preview if _NUL not in preview else preview.replace(_NUL, _UNKNOWN),
-                    row.body,
-                )
-            )
+            inserts.append((at, row))
         else:
             others.append((at, unit))
             known.update(_named(unit))
@@ -107,15 +91,98 @@ def arguments(units: Sequence[Unit], now: int | None) -> list[Any]:
         if unit.events:
             told.append((at, unit.events))
     if len(ends) > 1:
-        ends.sort(key=_SECOND)  # rows are locked by id, everywhere
+        ends.sort(key=_id_of_end)  # rows are locked by id, everywhere
+    try:
+        packed = (
+            *(_pack_ends(ends) if ends else _NO_ENDS),
+            *(_pack_inserts(inserts) if inserts else _NO_INSERTS),
+        )
+    except _CannotPack:
+        return arguments(units, now, plain=False)
     return [
         now,
-        *(map(list, zip(*ends, strict=True)) if ends else _NO_ENDS),
-        *(map(list, zip(*inserts, strict=True)) if inserts else _NO_INSERTS),
+        *packed,
         encode_plain(others) if others else None,
         _locks(ends, others),
         encode_plain(told) if told else None,
     ]
+
+
+def _pack_ends(ends: Sequence[tuple[int, Move]]) -> tuple[Any, ...]:
+    moves = [move for _, move in ends]
+    fences: list[Any] = [move.fence for move in moves]
+    patches: list[Any] = [move.patch for move in moves]
+    results = [move.result or _NO_RESULT for move in moves]
+    return (
+        _places([at for at, _ in ends]),
+        _pack([move.id for move in moves]),
+        _pack([fence.epoch for fence in fences]),
+        _pack([fence.claim for fence in fences]),
+        _pack([int(move.to or 0) for move in moves]),
+        _pack([patch["finished_at"] for patch in patches]),
+        _pack([patch["keep_until"] for patch in patches]),
+        _pack([until for _, until in results]),
+        *_pack_bytes([value for value, _ in results]),
+    )
+
+
+def _pack_inserts(inserts: Sequence[tuple[int, TaskRow]]) -> tuple[Any, ...]:
+    rows = [row for _, row in inserts]
+    tags = [encode(row.tags).decode() if row.tags else None for row in rows]
+    return (
+        _places([at for at, _ in inserts]),
+        _pack([row.id for row in rows]),
+        _pack([row.queue for row in rows]),
+        _pack([row.lane for row in rows]),
+        _pack([row.name for row in rows]),
+        _pack([row.priority for row in rows]),
+        _pack([row.run_at for row in rows]),
+        _pack([row.created_at for row in rows]),
+        _pack([row.expires_at for row in rows]),
+        tags[0] if len(tags) == 1 else _pack(tags, same=False),
+        _pack([row.reply for row in rows]),
+        _pack([_shown(row.preview) for row in rows]),
+        *_pack_bytes([row.body for row in rows]),
+    )
+
+
+class _CannotPack(Exception):
+    """A text has separators in it."""
+
+
+def _pack(values: list[Any], *, same: bool = True) -> str | None:
+    """Many values in one text, or the one that all of them are."""
+    first = values[0]
+    if same and values.count(first) == len(values):
+        return None if first is None else str(first)
+    if (nones := values.count(None)) == len(values):
+        return None
+    if nones or type(first) is not str:
+        text = _NEXT.join([_NULL if value is None else str(value) for value in values])
+    else:
+        text = _NEXT.join(values)
+    if text.count(_NEXT) != len(values) - 1 or text.count(_NULL) != nones:
+        raise _CannotPack
+    return text
+
+
+def _pack_bytes(values: list[bytes | None]) -> tuple[str | None, str | None, bytes]:
+    """Where each value begins, how long it is, and all of them in one piece."""
+    lengths = [None if value is None else len(value) for value in values]
+    starts = [0, *accumulate(length or 0 for length in lengths[:-1])]
+    return _pack(starts), _pack(lengths), b"".join([value for value in values if value])
+
+
+def _places(places: list[int]) -> list[int] | None:
+    return None if places == list(range(len(places))) else places
+
+
+def _id_of_end(end: tuple[int, Move]) -> str:
+    return end[1].id
+
+
+def _shown(preview: str) -> str:
+    return preview if preview.isprintable() else preview.translate(_READABLE)
 
 
 def receipt(count: int, answer: Answer) -> Receipt:
@@ -137,6 +204,11 @@ def receipt(count: int, answer: Answer) -> Receipt:
 def resendable(units: Sequence[Unit]) -> bool:
     """Whether a batch sent twice gets an answer that means the same: all of them inserts."""
     return all(type(unit) is Insert for unit in units)
+
+
+def is_alone(unit: Unit) -> bool:
+    """Whether a unit is a new row that neither speaks of others nor tells of itself."""
+    return type(unit) is Insert and not unit.deps and not unit.events and unit.row.unique is None
 
 
 def _is_end(unit: Move) -> bool:
@@ -174,12 +246,12 @@ def _named(unit: Unit) -> list[str]:
 
 
 def _locks(
-    ends: Sequence[tuple[Any, ...]], others: Sequence[tuple[int, Unit]]
+    ends: Sequence[tuple[int, Move]], others: Sequence[tuple[int, Unit]]
 ) -> list[str] | None:
     """Rows that must be locked together, by id, before anything is done."""
     if not others or len(ends) + len(others) < 2:
         return None
-    ids = {end[1] for end in ends}
+    ids = {move.id for _, move in ends}
     for _, unit in others:
         ids.update(_named(unit))
     return sorted(ids) if len(ids) > 1 else None
@@ -203,4 +275,13 @@ def _without_nul(value: Any) -> Any:
     return value
 
 
-__all__ = ["APPLY_ARGS", "Answer", "arguments", "decode_answer", "encode_plain", "receipt", "resendable"]
+__all__ = [
+    "APPLY_ARGS",
+    "Answer",
+    "arguments",
+    "decode_answer",
+    "encode_plain",
+    "is_alone",
+    "receipt",
+    "resendable",
+]

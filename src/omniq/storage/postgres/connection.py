@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import asyncpg
 
@@ -118,16 +118,14 @@ class Database:
 
         return await self.run(work, again=again)
 
-    async def run(
-        self, work: Callable[[Connection], Awaitable[T]], *, again: bool = False
-    ) -> T:
+    async def run(self, work: Callable[[Connection], Awaitable[T]], *, again: bool = False) -> T:
         """Work with a connection. What crossed another transaction is done again."""
         pool = self._checked()
         lost = not again
         for attempt in range(1, TRIES + 1):
             try:
                 async with pool.acquire(timeout=self._options.timeout) as connection:
-                    return await work(connection)
+                    return await work(cast(Connection, connection))
             except BaseException as error:
                 if attempt < TRIES and _state(error) in _CROSSED:
                     await asyncio.sleep(random.uniform(0, 0.005 * attempt))

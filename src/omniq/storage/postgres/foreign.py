@@ -32,7 +32,11 @@ def insert_call(namespace: str = "default") -> str:
 
 
 def insert_json(
-    units: Sequence[Insert], *, namespace: str = "default", now: Ms | None = None, notify: bool = True
+    units: Sequence[Insert],
+    *,
+    namespace: str = "default",
+    now: Ms | None = None,
+    notify: bool = True,
 ) -> str:
     """The parameter. `now=None`: the server's clock decides.
 

@@ -18,9 +18,29 @@ SETTING: Final = "storage_url (OMNIQ_STORAGE_URL)"
 _NAMESPACE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _LONGEST: Final = 63  # bytes of a name in PostgreSQL; it would cut longer ones off silently
 _LIBPQ: Final = frozenset(
-    "host port dbname database user password passfile service sslmode sslcert sslkey sslrootcert "
-    "sslcrl sslpassword sslnegotiation ssl_min_protocol_version ssl_max_protocol_version "
-    "target_session_attrs krbsrvname gsslib application_name".split()
+    [
+        "host",
+        "port",
+        "dbname",
+        "database",
+        "user",
+        "password",
+        "passfile",
+        "service",
+        "sslmode",
+        "sslcert",
+        "sslkey",
+        "sslrootcert",
+        "sslcrl",
+        "sslpassword",
+        "sslnegotiation",
+        "ssl_min_protocol_version",
+        "ssl_max_protocol_version",
+        "target_session_attrs",
+        "krbsrvname",
+        "gsslib",
+        "application_name",
+    ]
 )
 _OURS: Final = {
     "pool_min": int,
@@ -66,7 +86,7 @@ def chosen(given: dict[str, Any]) -> Options:
 
 def check_url(url: str) -> str:
     """The URL, if it can be one of PostgreSQL's; ConfigError names the setting."""
-    shown = mask_url(url) if isinstance(url, str) else repr(url)
+    shown = mask_url(str(url))
     try:
         parts = urlsplit(url)
         port = parts.port if "," not in parts.netloc else None
@@ -96,7 +116,7 @@ def split_url(url: str) -> tuple[str, dict[str, Any]]:
 
 def schema_of(namespace: str) -> str:
     """The schema of a namespace: `omniq` of the default one, `omniq_NAME` of others."""
-    if not isinstance(namespace, str) or not _NAMESPACE.fullmatch(namespace):
+    if not _NAMESPACE.fullmatch(namespace):
         raise ConfigError(
             f"namespace (OMNIQ_NAMESPACE) is {namespace!r}: use 1 to 64 letters, digits, "
             "'-' and '_'"

@@ -65,9 +65,7 @@ class Questions:
 
     async def ask(self, sql: str, *args: Any) -> list[Any]:
         """Rows of a statement for this schema."""
-        return await self._database.fetch(
-            sql.replace("{schema}", self._schema), *args, again=True
-        )
+        return await self._database.fetch(sql.replace("{schema}", self._schema), *args, again=True)
 
     async def count_tasks(self, now: Ms | None) -> list[QueueCount]:
         """Rows by queue and status."""
@@ -219,7 +217,11 @@ def _narrow(filter: TaskFilter) -> bool:
 
 def _conditions(f: TaskFilter) -> tuple[list[str], list[Any]]:
     """Conditions with parameters from $2 on."""
-    several = {"t.queue": f.queues, "t.name": f.names, "t.status": f.statuses}
+    several: dict[str, tuple[Any, ...]] = {
+        "t.queue": f.queues,
+        "t.name": f.names,
+        "t.status": tuple(map(int, f.statuses)),
+    }
     single = {
         "t.owner = {}": f.owner,
         "t.grp = {}": f.group,
@@ -233,8 +235,7 @@ def _conditions(f: TaskFilter) -> tuple[list[str], list[Any]]:
     values: list[Any] = []
     for column, choices in several.items():
         if choices:
-            plain = [int(c) for c in choices] if column == "t.status" else list(choices)
-            values.append(plain)
+            values.append(list(choices))
             where.append(f"{column} = ANY (${len(values) + 1})")
     for condition, value in single.items():
         if value is not None:

@@ -8,11 +8,36 @@ from typing import Any, Final
 from omniq.models.row import TaskRow, Unique
 from omniq.models.status import Status
 
-_FIELDS: Final = (
-    "id queue lane name priority run_at created_at started_at finished_at expires_at keep_until "
-    "attempt epoch losses waiting uniq uniq_until uniq_free grp tags fault cancel flags reply "
-    "progress body error preview"
-).split()
+_FIELDS: Final = [
+    "id",
+    "queue",
+    "lane",
+    "name",
+    "priority",
+    "run_at",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "expires_at",
+    "keep_until",
+    "attempt",
+    "epoch",
+    "losses",
+    "waiting",
+    "uniq",
+    "uniq_until",
+    "uniq_free",
+    "grp",
+    "tags",
+    "fault",
+    "cancel",
+    "flags",
+    "reply",
+    "progress",
+    "body",
+    "error",
+    "preview",
+]
 _COMPUTED: Final = {"waiting": "greatest(t.waiting, 0)"}
 _SHORT: Final = {"body": "''::bytea", "error": "NULL::bytea"}
 

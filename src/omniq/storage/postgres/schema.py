@@ -80,7 +80,10 @@ async def version(connection: Connection, schema: str, place: str) -> int:
         "SELECT version, oldest, current_setting('server_encoding') FROM "
         f"{quoted(schema)}.omniq_schema ORDER BY version DESC LIMIT 1"
     )
-    if await connection.fetchval("SELECT to_regclass($1)", f"{quoted(schema)}.omniq_schema") is None:
+    if (
+        await connection.fetchval("SELECT to_regclass($1)", f"{quoted(schema)}.omniq_schema")
+        is None
+    ):
         return 0
     try:
         row = await connection.fetchrow(sql)
@@ -106,8 +109,9 @@ async def _exists(connection: Connection, schema: str) -> bool:
 async def _no_rights(
     connection: Connection, schema: str, place: str, error: Exception
 ) -> ConfigError:
-    user, database = await connection.fetchrow("SELECT current_user, current_database()")
-    user, database, name = quoted(user), quoted(database), quoted(schema)
+    user = quoted(str(await connection.fetchval("SELECT current_user")))
+    database = quoted(str(await connection.fetchval("SELECT current_database()")))
+    name = quoted(schema)
     return ConfigError(
         f"{place}: the role {user} may not use or make OmniQ's tables ({error}). As a superuser, "
         f"either GRANT CREATE ON DATABASE {database} TO {user}; or CREATE SCHEMA {name} "
@@ -118,13 +122,19 @@ async def _no_rights(
 
 async def server(connection: Connection, place: str) -> dict[str, Any]:
     """What the server says of itself; an old or odd one is refused."""
-    names = (
-        "server_version_num server_version server_encoding synchronous_commit fsync "
-        "full_page_writes synchronous_standby_names".split()
-    )
+    names = [
+        "server_version_num",
+        "server_version",
+        "server_encoding",
+        "synchronous_commit",
+        "fsync",
+        "full_page_writes",
+        "synchronous_standby_names",
+    ]
     found = await connection.fetchrow(
         "SELECT " + ", ".join(f"current_setting('{name}') AS {name}" for name in names)
     )
+    assert found is not None
     told = dict(found)
     if int(told["server_version_num"]) < 130000:
         raise StorageError(f"{place}: PostgreSQL {told['server_version']} is too old, 13 is needed")

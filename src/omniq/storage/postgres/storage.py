@@ -21,16 +21,17 @@ from omniq.models.filters import (
 )
 from omniq.models.row import Doc, Ms, ResultRow, TaskRow
 from omniq.models.units import Receipt, Unit
-from omniq.storage.base import AsyncStorage, Capabilities, Ear
+from omniq.storage.base import AsyncStorage, Capabilities, Ear, MakeCall, Put
 from omniq.storage.durability import Durability, Promise, check_durability, tell
 from omniq.storage.postgres import options, reads, schema
-from omniq.storage.postgres.batch import APPLY_ARGS, Answer, arguments, decode_answer
+from omniq.storage.postgres.batch import APPLY_ARGS, Answer, arguments, decode_answer, is_alone
 from omniq.storage.postgres.batch import receipt as receipt_of
 from omniq.storage.postgres.batch import resendable
 from omniq.storage.postgres.connection import Connection, Database
 from omniq.storage.postgres.ears import Listener, Notifier, post_of
 from omniq.storage.postgres.handed import batch_of, claim_arguments
 from omniq.storage.postgres.hints import Hints
+from omniq.storage.postgres.join import join
 from omniq.storage.postgres.promise import promise_of
 from omniq.storage.postgres.reads import Questions
 from omniq.storage.postgres.rows import read
@@ -48,6 +49,8 @@ APPLY = f"SELECT {_APPLY}"
 CLAIM = _claim_sql(1, "NULL").replace("{{", "{").replace("}}", "}")
 # The argument is computed first: what it released can be claimed.
 EXCHANGE = _claim_sql(APPLY_ARGS + 1, _APPLY).replace("{{", "{").replace("}}", "}")
+WIDE = 200
+"""New rows that tell nobody, from which on two connections insert them at once."""
 EXTEND = "SELECT * FROM {schema}.extend_v1($1, $2, $3, $4, $5, $6, $7)"
 SWEEP = "SELECT * FROM {schema}.sweep_v1($1, $2)"
 
@@ -76,8 +79,12 @@ class AsyncPostgresStorage(AsyncStorage):
         namespace: str = "default",
         clock: Clock = SYSTEM_CLOCK,
         durability: Durability = "normal",
+        pool_min: int | None = None,
+        pool_max: int | None = None,
+        timeout: float | None = None,
+        listen: bool | None = None,
+        pgbouncer: bool | None = None,
         listen_url: str | None = None,
-        **more: Any,
     ) -> None:
         super().__init__(clock=clock)
         check_durability(durability)
@@ -85,8 +92,15 @@ class AsyncPostgresStorage(AsyncStorage):
         self.namespace = namespace
         self._address, asked = options.split_url(url)
         self._listen_url = None if listen_url is None else options.split_url(listen_url)[0]
-        self._more = more
-        self._options = options.chosen(asked | more)
+        said: dict[str, Any] = {
+            "pool_min": pool_min,
+            "pool_max": pool_max,
+            "timeout": timeout,
+            "listen": listen,
+            "pgbouncer": pgbouncer,
+        }
+        self._more = {name: value for name, value in said.items() if value is not None}
+        self._options = options.chosen(asked | self._more)
         self._durability = durability
         self._schema = options.schema_of(namespace)
         self._place = options.describe(self._address, self._schema)
@@ -152,6 +166,13 @@ class AsyncPostgresStorage(AsyncStorage):
         self._check()
         if not units:
             return Receipt(outcome=[])
+        if len(units) >= WIDE and self._options.pool_max > 1 and all(map(is_alone, units)):
+            half = len(units) // 2
+            left, right = await asyncio.gather(self._apply(units[:half]), self._apply(units[half:]))
+            return Receipt(outcome=left.outcome + right.outcome, woken=left.woken | right.woken)
+        return await self._apply(units)
+
+    async def _apply(self, units: Sequence[Unit]) -> Receipt:
         sql = self._sql(APPLY)
         again = resendable(units)
         text = await self._database.value(sql, *arguments(units, self._now()), again=again)
@@ -262,6 +283,17 @@ class AsyncPostgresStorage(AsyncStorage):
         return await self._questions.read_events(filter, after, limit, here, self._now())
 
     # ---- ears
+
+    def join(self, connection: object, make_call: MakeCall) -> Put:
+        self._check()
+        return join(
+            connection,
+            make_call,
+            namespace=self.namespace,
+            now=self._now,
+            apply=self.apply,
+            place=self._place,
+        )
 
     def listen(self, topics: Iterable[str]) -> Ear:
         self._check()

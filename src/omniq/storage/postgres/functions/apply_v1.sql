@@ -1,6 +1,7 @@
 -- A batch of units. Three ways in, so that what is many and plain costs least:
 --   e_*      ends of running rows that carry a fence: one statement for all
 --   i_*      new rows without parents and unique keys: one statement for all
+--            (each field packed into one text, see unpack_v1; *_at: NULL = their order)
 --   p_units  everything else, [[place in the batch, unit], ...], in order
 -- Ends touch only their own row and those behind it, so they may go first; plain inserts may,
 -- where no unit before them speaks of their ids (the caller sees to that).
@@ -8,11 +9,11 @@
 -- p_locks: rows to be locked first, by id, where p_units would lock them in another order.
 CREATE OR REPLACE FUNCTION {schema}.apply_v1(
     p_now bigint,
-    e_at integer[], e_id text[], e_epoch integer[], e_claim text[], e_to integer[],
-    e_finished bigint[], e_keep bigint[], e_value bytea[], e_until bigint[],
-    i_at integer[], i_id text[], i_queue text[], i_lane text[], i_name text[],
-    i_priority integer[], i_run bigint[], i_created bigint[], i_expires bigint[],
-    i_tags text[], i_reply text[], i_preview text[], i_body bytea[],
+    e_at integer[], e_id text, e_epoch text, e_claim text, e_to text, e_finished text,
+    e_keep text, e_until text, e_offset text, e_length text, e_values bytea,
+    i_at integer[], i_id text, i_queue text, i_lane text, i_name text, i_priority text,
+    i_run text, i_created text, i_expires text, i_tags text, i_reply text, i_preview text,
+    i_offset text, i_length text, i_bodies bytea,
     p_units jsonb, p_locks text[], p_told jsonb
 ) RETURNS text LANGUAGE plpgsql {settings} AS $$
 DECLARE
@@ -22,6 +23,8 @@ DECLARE
     v_want  integer;
     v_done  text[];
     v_tied  text[];
+    v_woken text[];
+    v_later text[];
     v_each  jsonb;
     v_unit  jsonb;
     v_at    integer;
@@ -29,6 +32,26 @@ DECLARE
     v_ok    boolean;
     v       record;
     v_r     record;
+    -- By their names in the batch: ends and new rows.
+    v_id       text[];
+    v_epoch    integer[];
+    v_claim    text[];
+    v_to       integer[];
+    v_finished bigint[];
+    v_keep     bigint[];
+    v_until    bigint[];
+    v_offset   integer[];
+    v_length   integer[];
+    v_queue    text[];
+    v_lane     text[];
+    v_name     text[];
+    v_priority integer[];
+    v_run      bigint[];
+    v_created  bigint[];
+    v_expires  bigint[];
+    v_tags     text[];
+    v_reply    text[];
+    v_preview  text[];
     p {schema}.receipt_v1 := ROW('{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', false,
                                  coalesce(p_told, '[]'))::{schema}.receipt_v1;
 BEGIN
@@ -37,9 +60,27 @@ BEGIN
     END IF;
 
     IF e_id IS NOT NULL THEN
+        v_id := {schema}.unpack_v1(e_id);
+        v_epoch := {schema}.unpack_v1(e_epoch)::integer[];
+        v_claim := {schema}.unpack_v1(e_claim);
+        v_to := {schema}.unpack_v1(e_to)::integer[];
+        v_finished := {schema}.unpack_v1(e_finished)::bigint[];
+        v_keep := {schema}.unpack_v1(e_keep)::bigint[];
+        v_until := {schema}.unpack_v1(e_until)::bigint[];
+        v_offset := {schema}.unpack_v1(e_offset)::integer[];
+        v_length := {schema}.unpack_v1(e_length)::integer[];
         WITH e AS (
-            SELECT * FROM unnest(e_id, e_epoch, e_claim, e_to, e_finished, e_keep, e_value, e_until)
-            AS e (id, epoch, claim, turn, finished_at, keep_until, value, until)
+            SELECT e.id,
+                CASE WHEN cardinality(v_epoch) = 1 THEN v_epoch[1] ELSE e.epoch END AS epoch,
+                CASE WHEN cardinality(v_claim) = 1 THEN v_claim[1] ELSE e.claim END AS claim,
+                CASE WHEN cardinality(v_to) = 1 THEN v_to[1] ELSE e.turn END AS turn,
+                CASE WHEN cardinality(v_finished) = 1 THEN v_finished[1] ELSE e.finished_at END AS finished_at,
+                CASE WHEN cardinality(v_keep) = 1 THEN v_keep[1] ELSE e.keep_until END AS keep_until,
+                CASE WHEN cardinality(v_until) = 1 THEN v_until[1] ELSE e.until END AS until,
+                substr(e_values, 1 + CASE WHEN cardinality(v_offset) = 1 THEN v_offset[1] ELSE e.start END,
+                    CASE WHEN cardinality(v_length) = 1 THEN v_length[1] ELSE e.length END) AS value
+            FROM unnest(v_id, v_epoch, v_claim, v_to, v_finished, v_keep, v_until, v_offset, v_length)
+            AS e (id, epoch, claim, turn, finished_at, keep_until, until, start, length)
         ), moved AS (
             UPDATE {schema}.task t SET status = e.turn, claim = NULL, cancel = false, flags = 0,
                 finished_at = e.finished_at, keep_until = e.keep_until
@@ -52,46 +93,77 @@ BEGIN
             SELECT m.id, m.epoch, m.until, m.value FROM moved m WHERE m.value IS NOT NULL
             ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, until = excluded.until,
                 value = excluded.value WHERE r.epoch <= excluded.epoch
-            RETURNING 1
+            RETURNING r.id
         )
         SELECT count(*), count(m.value), (SELECT count(*) FROM kept),
                coalesce(array_agg(m.id) FILTER (WHERE m.tied), '{}'),
                coalesce(array_agg(DISTINCT m.reply) FILTER (WHERE m.reply IS NOT NULL), '{}'),
-               CASE WHEN count(*) < cardinality(e_id) THEN array_agg(m.id) END
+               CASE WHEN count(*) < cardinality(v_id) THEN coalesce(array_agg(m.id), '{}') END
         INTO v_n, v_want, v_kept, v_tied, p.inboxes, v_done FROM moved m;
-        IF v_n < cardinality(e_id) THEN
-            SELECT p.refused || jsonb_object_agg(e.at, 3) INTO p.refused FROM unnest(e_at, e_id) e (at, id)
-            WHERE v_done IS NULL OR e.id <> ALL (v_done);
+        IF v_n < cardinality(v_id) THEN
+            SELECT p.refused || jsonb_object_agg(coalesce(e_at[e.n], e.n - 1), 3) INTO p.refused
+            FROM unnest(v_id) WITH ORDINALITY AS e (id, n) WHERE e.id <> ALL (v_done);
         END IF;
-        IF v_kept < v_want THEN
-            SELECT p.riders || jsonb_object_agg(e.at, 1) INTO p.riders
-            FROM unnest(e_at, e_id, e_epoch, e_value) e (at, id, epoch, value)
-            JOIN {schema}.result r ON r.id = e.id AND r.epoch > e.epoch
-            WHERE e.value IS NOT NULL AND NOT p.refused ? e.at::text;
+        IF v_kept < v_want THEN  -- results of later runs are there
+            SELECT p.riders || jsonb_object_agg(coalesce(e_at[e.n], e.n - 1), 1) INTO p.riders
+            FROM unnest(v_id) WITH ORDINALITY AS e (id, n)
+            JOIN {schema}.task t ON t.id = e.id
+            JOIN {schema}.result r ON r.id = e.id AND r.epoch > t.epoch
+            WHERE NOT p.refused ? coalesce(e_at[e.n], e.n - 1)::text
+                AND (CASE WHEN cardinality(v_length) = 1 THEN v_length[1] ELSE v_length[e.n] END) IS NOT NULL;
         END IF;
-        p := {schema}.ended_v1(v_now, coalesce(v_done, e_id), v_tied, p);
+        p := {schema}.ended_v1(v_now, coalesce(v_done, v_id), v_tied, p);
     END IF;
 
     IF i_id IS NOT NULL THEN
-        WITH added AS (
+        v_id := {schema}.unpack_v1(i_id);
+        v_queue := {schema}.unpack_v1(i_queue);
+        v_lane := {schema}.unpack_v1(i_lane);
+        v_name := {schema}.unpack_v1(i_name);
+        v_priority := {schema}.unpack_v1(i_priority)::integer[];
+        v_run := {schema}.unpack_v1(i_run)::bigint[];
+        v_created := {schema}.unpack_v1(i_created)::bigint[];
+        v_expires := {schema}.unpack_v1(i_expires)::bigint[];
+        v_tags := {schema}.unpack_v1(i_tags);
+        v_reply := {schema}.unpack_v1(i_reply);
+        v_preview := {schema}.unpack_v1(i_preview);
+        v_offset := {schema}.unpack_v1(i_offset)::integer[];
+        v_length := {schema}.unpack_v1(i_length)::integer[];
+        WITH i AS (
+            SELECT i.id, i.tags,
+                CASE WHEN cardinality(v_queue) = 1 THEN v_queue[1] ELSE i.queue END AS queue,
+                CASE WHEN cardinality(v_lane) = 1 THEN v_lane[1] ELSE i.lane END AS lane,
+                CASE WHEN cardinality(v_name) = 1 THEN v_name[1] ELSE i.name END AS name,
+                CASE WHEN cardinality(v_priority) = 1 THEN v_priority[1] ELSE i.priority END AS priority,
+                CASE WHEN cardinality(v_run) = 1 THEN v_run[1] ELSE i.run_at END AS run_at,
+                CASE WHEN cardinality(v_created) = 1 THEN v_created[1] ELSE i.created_at END AS created_at,
+                CASE WHEN cardinality(v_expires) = 1 THEN v_expires[1] ELSE i.expires_at END AS expires_at,
+                CASE WHEN cardinality(v_reply) = 1 THEN v_reply[1] ELSE i.reply END AS reply,
+                coalesce(CASE WHEN cardinality(v_preview) = 1 THEN v_preview[1] ELSE i.preview END, '') AS preview,
+                substr(i_bodies, 1 + CASE WHEN cardinality(v_offset) = 1 THEN v_offset[1] ELSE i.start END,
+                    CASE WHEN cardinality(v_length) = 1 THEN v_length[1] ELSE i.length END) AS body
+            FROM unnest(v_id, v_queue, v_lane, v_name, v_priority, v_run, v_created, v_expires,
+                        v_tags, v_reply, v_preview, v_offset, v_length)
+            AS i (id, queue, lane, name, priority, run_at, created_at, expires_at, tags, reply,
+                  preview, start, length)
+        ), added AS (
             INSERT INTO {schema}.task (id, queue, lane, name, status, priority, run_at, created_at,
                 expires_at, tags, reply, preview, body)
             SELECT i.id, i.queue, i.lane, i.name, CASE WHEN i.run_at > v_now THEN 30 ELSE 40 END,
                 i.priority, i.run_at, i.created_at, i.expires_at,
                 CASE WHEN i.tags IS NOT NULL THEN {schema}.tags_v1(i.tags::jsonb) END,
                 i.reply, i.preview, i.body
-            FROM unnest(i_id, i_queue, i_lane, i_name, i_priority, i_run, i_created, i_expires,
-                        i_tags, i_reply, i_preview, i_body)
-            AS i (id, queue, lane, name, priority, run_at, created_at, expires_at, tags, reply, preview, body)
-            ON CONFLICT (id) DO NOTHING RETURNING id, queue, status
+            FROM i ON CONFLICT (id) DO NOTHING RETURNING id, queue, status
         )
         SELECT count(*), coalesce(array_agg(DISTINCT a.queue) FILTER (WHERE a.status = 40), '{}'),
                coalesce(array_agg(DISTINCT a.queue) FILTER (WHERE a.status = 30), '{}'),
-               CASE WHEN count(*) < cardinality(i_id) THEN array_agg(a.id) END
-        INTO v_n, p.woken, p.later, v_done FROM added a;
-        IF v_n < cardinality(i_id) THEN  -- some ids are known
-            SELECT p.refused || jsonb_object_agg(i.at, 2) INTO p.refused FROM unnest(i_at, i_id) i (at, id)
-            WHERE v_done IS NULL OR i.id <> ALL (v_done);
+               CASE WHEN count(*) < cardinality(v_id) THEN coalesce(array_agg(a.id), '{}') END
+        INTO v_n, v_woken, v_later, v_done FROM added a;
+        p.woken := p.woken || v_woken;
+        p.later := p.later || v_later;
+        IF v_n < cardinality(v_id) THEN  -- some ids are known
+            SELECT p.refused || jsonb_object_agg(coalesce(i_at[i.n], i.n - 1), 2) INTO p.refused
+            FROM unnest(v_id) WITH ORDINALITY AS i (id, n) WHERE i.id <> ALL (v_done);
         END IF;
     END IF;
 
@@ -148,6 +220,13 @@ BEGIN
     END IF;
     RETURN {schema}.answer_v1(p);
 END $$;
+
+-- Many values in one text, each behind a unit separator (U+001F); a record separator (U+001E)
+-- stands for NULL. One value alone is that of all. Drivers take a text for a tenth of what they
+-- take for an array.
+CREATE OR REPLACE FUNCTION {schema}.unpack_v1(p_text text) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+    SELECT string_to_array(p_text, E'\x1f', E'\x1e')
+$$;
 
 -- What is empty is left out.
 CREATE OR REPLACE FUNCTION {schema}.answer_v1(p {schema}.receipt_v1) RETURNS text

@@ -199,10 +199,12 @@ DECLARE
     v_got  integer;
 BEGIN
     WITH silent AS MATERIALIZED (
-        -- The owner's row too: one that is just being renewed is not silent.
-        SELECT t.id FROM {schema}.owner o
-        JOIN {schema}.task t ON t.owner = o.id AND t.status = 50
-        WHERE o.until <= p_now AND o.id <> p_owner LIMIT v_left FOR NO KEY UPDATE SKIP LOCKED)
+        -- The owner's row is locked too: one that is just being renewed is not silent.
+        SELECT held.id FROM (SELECT o.id FROM {schema}.owner o
+            WHERE o.until <= p_now AND o.id <> p_owner FOR NO KEY UPDATE SKIP LOCKED) AS gone
+        CROSS JOIN LATERAL (SELECT t.id FROM {schema}.task t
+            WHERE t.status = 50 AND t.owner = gone.id LIMIT v_left FOR NO KEY UPDATE SKIP LOCKED) AS held
+        LIMIT v_left)
     UPDATE {schema}.task t SET epoch = t.epoch + 1, claim = p_request, owner = p_owner,
         flags = t.flags | 4, losses = t.losses + 1
     FROM silent WHERE t.id = silent.id;

@@ -71,8 +71,8 @@ BEGIN
     done := done + v_n;
 
     DELETE FROM {schema}.owner WHERE id = ANY (ARRAY(SELECT o.id FROM {schema}.owner o
-        WHERE o.until <= v_now AND NOT EXISTS
-            (SELECT FROM {schema}.task t WHERE t.status = 50 AND t.owner = o.id)
+        WHERE o.until <= v_now AND (SELECT t.id FROM {schema}.task t
+            WHERE t.status = 50 AND t.owner = o.id LIMIT 1) IS NULL
         LIMIT p_limit FOR UPDATE SKIP LOCKED)) AND until <= v_now;
     receipt := {schema}.answer_v1(p);
 END $$;
