@@ -56,6 +56,7 @@ end
 local topics = {}    -- what to signal
 local woken = {}     -- queues in which a row became READY
 local counts = {}    -- 'queue:status' -> change
+local adds = {}      -- sorted set -> score, member, score, member ...: of rows just made
 local pending = {}   -- sorted set -> member -> score, or false: take it out
 local priorities = {} -- 'queue:lane' -> priority -> true
 local put_off = {}   -- set of scheduled rows -> queue
@@ -71,6 +72,17 @@ end
 
 local function zdel(key, member)
   zput(key, member, false)
+end
+
+local function zadd(key, member, score)
+  local list = adds[key]
+  if not list then
+    list = {}
+    adds[key] = list
+  end
+  local n = #list
+  list[n + 1] = score
+  list[n + 2] = member
 end
 
 local function count(queue, status, change)
@@ -137,6 +149,10 @@ local function leave(id, status, line, owner)
 end
 
 local function flush()
+  for key, list in pairs(adds) do
+    many('ZADD', key, list)
+  end
+  adds = {}
   for key, set in pairs(pending) do
     local add, del, first = {}, {}, nil
     local a, d = 0, 0
@@ -209,22 +225,27 @@ local function big(n, size)
   return table.concat(out)
 end
 
-local function bin(bytes)
-  local n = #bytes
+-- What begins the bytes of a bin.
+local function bin_head(n)
   if n < 256 then
-    return '\196' .. char(n) .. bytes
+    return '\196' .. char(n)
   elseif n < 65536 then
-    return '\197' .. big(n, 2) .. bytes
+    return '\197' .. big(n, 2)
   end
-  return '\198' .. big(n, 4) .. bytes
+  return '\198' .. big(n, 4)
+end
+
+local function bin(bytes)
+  return bin_head(#bytes) .. bytes
+end
+
+-- An array of `n` whose bytes come in any number of parts.
+local function array_of(n, parts)
+  return (n < 16 and char(144 + n) or '\221' .. big(n, 4)) .. table.concat(parts)
 end
 
 local function array(parts)
-  local n = #parts
-  if n < 16 then
-    return char(144 + n) .. table.concat(parts)
-  end
-  return '\221' .. big(n, 4) .. table.concat(parts)
+  return array_of(#parts, parts)
 end
 
 local function names(set)

@@ -44,6 +44,7 @@ local function earliest(lanes, ask)
 end
 
 local owner, request, lease
+local now_text = string.format('%.0f', now)
 
 -- Rows handed out: who runs them, and since when the owner lives.
 local function keep_lease(ids)
@@ -98,38 +99,63 @@ local function again(tasks, slots)
   end)
 end
 
+-- Handed out by now: parts of msgpack, how many rows they are, and their ids.
+local parts_out, rows_out, ids_out, size_out = {}, 0, {}, 0
+local STAMPS = {} -- epoch and attempt as msgpack, mostly (1, 1)
+local MAP = '\222' .. char(0, HEAD + 7)
+
+local function give(part)
+  size_out = size_out + 1
+  parts_out[size_out] = part
+end
+
+local function take_row(id, tail)
+  local row = row_key(id)
+  local v = call('HMGET', row, 's', 'e', 'a', 'x', 'g', 'z', 'h', 'b', 'j')
+  local expires = v[4] and tonumber(v[4])
+  if v[1] ~= '40' or (expires and expires <= now) then
+    return false
+  end
+  local epoch, attempt = (tonumber(v[2] or 0)) + 1, (tonumber(v[3] or 0)) + 1
+  call('HSET', row, 's', '50', 'e', epoch, 'a', attempt, 'c', request, 'o', owner, 't', now_text)
+  if expires then
+    zdel(P .. 'x', id)
+  end
+  if v[5] and has(v[5], HAS_KEY) then
+    free_key(id, head_of(id).unique, 'start')
+  end
+  if v[6] or v[9] then
+    give(read_row(id, true))
+  else
+    local key = epoch * 65536 + attempt
+    local stamps = STAMPS[key]
+    if not stamps then
+      stamps = KEY.e .. int(epoch) .. KEY.a .. int(attempt) .. tail
+      STAMPS[key] = stamps
+    end
+    local body, n = v[8], size_out
+    parts_out[n + 1] = MAP
+    parts_out[n + 2] = v[7]
+    parts_out[n + 3] = stamps
+    parts_out[n + 4] = bin_head(#body)
+    parts_out[n + 5] = body
+    size_out = n + 5
+  end
+  rows_out = rows_out + 1
+  ids_out[rows_out] = id
+  return true
+end
+
 -- Take up to `room` rows of one line; how many were taken.
-local function take_line(line, room, out, ids, budget)
+local function take_line(line, room, budget)
   local queue, key, got = split(line).queue, P .. 'r:' .. line, 0
   local tail = STATUS_RUNNING .. KEY.c .. pack(request) .. KEY.o .. pack(owner)
-    .. KEY.t .. pack(now)
+    .. KEY.t .. pack(now) .. BODY_KEY
   while got < room and budget.pops > 0 do
     local popped = call('ZPOPMIN', key, math.min(room - got, budget.pops))
     budget.pops = budget.pops - #popped / 2
     for i = 1, #popped, 2 do
-      local id = popped[i]
-      local row = row_key(id)
-      local v = call('HMGET', row, 's', 'e', 'a', 'x', 'g', 'z', 'h', 'b')
-      local expires = tonumber(v[4])
-      if v[1] == '40' and (not expires or expires > now) then
-        local epoch, attempt = (tonumber(v[2]) or 0) + 1, (tonumber(v[3]) or 0) + 1
-        call('HSET', row, 's', RUNNING, 'e', epoch, 'a', attempt, 'c', request, 'o', owner,
-          't', now)
-        if expires then
-          zdel(P .. 'x', id)
-        end
-        if has(v[5], HAS_KEY) then
-          free_key(id, cmsgpack.unpack(v[7]).unique, 'start')
-        end
-        if v[6] then
-          out[#out + 1] = read_row(id, true)
-        else
-          local head, n = opened(v[7])
-          out[#out + 1] = map(n + 7, {
-            head, BODY_KEY, bin(v[8]), tail, KEY.e, int(epoch), KEY.a, int(attempt),
-          })
-        end
-        ids[#ids + 1] = id
+      if take_row(popped[i], tail) then
         got = got + 1
       end
     end
@@ -164,15 +190,15 @@ local function paused(slots)
   return off
 end
 
-local function take_tasks(slots, limit, ids, budget)
-  local out, left, taken, off = {}, limit, {}, paused(slots)
+local function take_tasks(slots, limit, budget)
+  local left, taken, off = limit, {}, paused(slots)
   for _, slot in ipairs(slots) do
     local queue, lane = slot[1], slot[2]
     local room = math.min(left, slot[3] - (taken[lane] or 0))
     if room > 0 and not off[queue] then
       local both = queue .. ':' .. lane
       for _, priority in ipairs(call('ZRANGE', P .. 'pr:' .. both, 0, -1)) do
-        local got = take_line(both .. ':' .. priority, room, out, ids, budget)
+        local got = take_line(both .. ':' .. priority, room, budget)
         left, room = left - got, room - got
         taken[lane] = (taken[lane] or 0) + got
         if room <= 0 or budget.pops <= 0 then
@@ -182,7 +208,6 @@ local function take_tasks(slots, limit, ids, budget)
       end
     end
   end
-  return out
 end
 
 local function take_chore(id, v, flag, out, ids)
@@ -262,6 +287,7 @@ local function claim(asked) -- owner, request, lease, limit, chores, slots
   end
   local next_due = earliest(lanes, promote)
   local tasks, chores = given_before()
+  local given
   if tasks and #tasks + #chores > 0 then
     again(tasks, slots)
     for i, rank in ipairs(tasks) do
@@ -270,20 +296,25 @@ local function claim(asked) -- owner, request, lease, limit, chores, slots
     for i, rank in ipairs(chores) do
       chores[i] = read_row(rank.id, true)
     end
+    given = array(tasks)
     call('ZADD', P .. 'leases', now + lease, owner)
   else
-    local ids, budget = {}, { pops = POPS }
-    tasks = take_tasks(slots, asked[4], ids, budget)
+    local budget = { pops = POPS }
+    take_tasks(slots, asked[4], budget)
+    given = array_of(rows_out, parts_out)
     flush()
-    chores = asked[5] > 0 and take_chores(asked[5], ids) or {}
-    if #chores > 0 then
-      next_due = earliest(lanes, first_due)
-    end
-    if budget.pops <= 0 and #tasks < asked[4] then
+    chores = {}
+    if budget.pops <= 0 and rows_out < asked[4] then
       next_due = now -- it looked at as much as one call may: let it come again
     end
-    if #ids > 0 then
-      keep_lease(ids)
+    if asked[5] > 0 then
+      chores = take_chores(asked[5], ids_out)
+      if #chores > 0 then
+        next_due = earliest(lanes, first_due)
+      end
+    end
+    if #ids_out > 0 then
+      keep_lease(ids_out)
       local requests = P .. 'q:' .. owner
       call('LPUSH', requests, request)
       call('LTRIM', requests, 0, REQUESTS - 1)
@@ -292,5 +323,5 @@ local function claim(asked) -- owner, request, lease, limit, chores, slots
       call('ZADD', P .. 'leases', now + lease, owner)
     end
   end
-  return (next_due and pack(next_due) or '\192') .. array(tasks) .. array(chores)
+  return (next_due and pack(next_due) or '\192') .. given .. array(chores)
 end

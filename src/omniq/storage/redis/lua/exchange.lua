@@ -4,7 +4,7 @@
 -- anything. Ends must go through even then, or nothing would ever get smaller.
 local frees = false
 for _, u in ipairs(A[3]) do
-  if u[1] == 1 then
+  if u[1] == 1 or u[1] == 6 then
     frees = false
     break
   end

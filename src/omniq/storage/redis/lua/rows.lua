@@ -1,4 +1,5 @@
--- A row is a hash. `h` is its head as it was inserted (a msgpack map), `b` its body. What the
+-- A row is a hash. `h` is its head as it was inserted: the pairs of a msgpack map, of which there
+-- are HEAD (or `j`, if a newer version says so); `b` is its body. What the
 -- scripts look at are raw fields of one letter; every other field that changes is kept under
 -- its own name, as msgpack, and handed out unopened: so a newer version's fields survive.
 --   s status   l line      r run_at   e epoch   a attempt   c claim    o owner    m cancel asked
@@ -13,7 +14,7 @@ local INTS = {
 }
 local TEXTS = { c = 'claim', o = 'owner' }
 local ZERO = { e = true, a = true, f = true, w = true, n = true, p = true }
-local SKIP = { h = true, l = true, g = true, i = true, z = true }
+local SKIP = { j = true, l = true, g = true, i = true, z = true }
 local KEY = {}
 for field, name in pairs(INTS) do
   KEY[field] = pack(name)
@@ -22,17 +23,8 @@ for field, name in pairs(TEXTS) do
   KEY[field] = pack(name)
 end
 local BODY_KEY, CANCEL_KEY = pack('body'), pack('cancel')
+local HEAD = 14
 local COLD = { b = true, error = true }
-
--- The pairs of a head, and how many.
-local function opened(head)
-  local first = string.byte(head, 1)
-  if first < 144 then
-    return string.sub(head, 2), first - 128
-  end
-  local a, b = string.byte(head, 2, 3)
-  return string.sub(head, 4), a * 256 + b
-end
 
 local function map(n, parts)
   return '\222' .. char(math.floor(n / 256), n % 256) .. table.concat(parts)
@@ -40,13 +32,11 @@ end
 
 -- A row as msgpack, from all of its fields (a flat list). Later pairs win over those of the head.
 local function whole(fields, cold)
-  local parts, n, at = { '' }, 0, 1
+  local parts, n, at = { '' }, HEAD, 1
   for i = 1, #fields, 2 do
     local name, value = fields[i], fields[i + 1]
     if name == 'h' then
-      local pairs_, many_ = opened(value)
-      parts[1] = pairs_
-      n = n + many_
+      parts[1] = value
     elseif INTS[name] then
       n = n + 1
       parts[at + 1] = KEY[name]
@@ -69,6 +59,8 @@ local function whole(fields, cold)
         parts[at + 2] = bin(value)
         at = at + 2
       end
+    elseif name == 'j' then
+      n = n - HEAD + tonumber(value)
     elseif not SKIP[name] and (cold or not COLD[name]) then
       n = n + 1
       parts[at + 1] = pack(name)
@@ -84,7 +76,9 @@ local function read_row(id, cold)
 end
 
 local function head_of(id)
-  return cmsgpack.unpack(call('HGET', row_key(id), 'h'))
+  local v = call('HMGET', row_key(id), 'h', 'j')
+  local n = tonumber(v[2]) or HEAD
+  return cmsgpack.unpack('\222' .. char(0, n) .. v[1])
 end
 
 -- Whether reads show a row: within its stamp, or kept for a child.

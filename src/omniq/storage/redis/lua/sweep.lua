@@ -28,13 +28,13 @@ end
 
 local function remove(id)
   local key = row_key(id)
-  local v = call('HMGET', key, 's', 'l', 'o', 'g', 'k', 'i', 'h')
+  local v = call('HMGET', key, 's', 'l', 'o', 'g', 'k', 'i')
   local keep, status = tonumber(v[5]), tonumber(v[1])
   if not status or not keep or keep > now or (tonumber(v[6]) or 0) > 0 then
     zdel(P .. 'keep', id) -- one that children wait for comes back with the end of the last
     return 0
   end
-  local head = cmsgpack.unpack(v[7])
+  local head = head_of(id)
   if has(v[4], HAS_CHILDREN) then
     if not forget(id) then
       return 1
