@@ -198,6 +198,27 @@ os.waitpid(pid, 0)
     assert "spawn" in done.stdout
 
 
+def test_somebody_elses_use_of_obstore_before_the_fork_counts(tmp_path: Path) -> None:
+    program = f"""
+import obstore, os
+from obstore.store import MemoryStore
+from tests.storage.file_places import log_of
+obstore.put(MemoryStore(), "x", b"x")
+pid = os.fork()
+if not pid:
+    try:
+        log_of({{"obstore_uri": "file://{tmp_path}"}}).open()
+        print("it works", flush=True)
+    except Exception as error:
+        print(type(error).__name__, error, flush=True)
+    os._exit(0)
+os.waitpid(pid, 0)
+"""
+    done = run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "spawn" in done.stdout or done.stdout == "it works\n", done.stdout
+
+
 def test_opened_after_the_fork_it_works(tmp_path: Path) -> None:
     program = f"""
 import os

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import random
 import re
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
+from threading import Event, Thread
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -30,6 +33,8 @@ T = TypeVar("T")
 
 CONFLICTS: Final = 6
 """How often a create that met another one under way (409) is sent again."""
+DEAD_AFTER: Final = 5.0
+"""Seconds without an answer about a file of this machine."""
 _CLIENT: Final = frozenset(
     {"allow_http", "allow_invalid_certificates", "connect_timeout", "default_headers"}
     | {"http1_only", "http2_only", "pool_idle_timeout", "pool_max_idle_per_host", "proxy_url"}
@@ -70,7 +75,7 @@ class ObstoreKeys:
     def at(cls, uri: str, root: str, options: Mapping[str, Any]) -> ObstoreKeys:
         """Keys below `root` at a URI; `options` as in `AsyncFileStorage`."""
         global _used_in
-        if _used_in not in (None, os.getpid()):
+        if _used_in not in (None, os.getpid()) or not _alive():
             raise StorageError(
                 "obstore was used before this process was forked, and would hang here. Start "
                 "processes by 'spawn' or 'forkserver', or open the storage after the fork only"
@@ -210,6 +215,19 @@ def _explained(error: Exception, place: str) -> StorageError | ConfigError:
         return ConfigError(f"{place} refuses it: {status} {code}. {setting}")
     why = f"{status} {code}".rstrip() if status else "no answer"
     return StorageUnavailable(f"{place} does not answer as it should: {why}")
+
+
+def _alive() -> bool:
+    """Whether obstore answers at all: its threads do not come along when a process forks."""
+    done = Event()
+
+    def ask() -> None:
+        with suppress(FileNotFoundError):
+            obstore.head(LocalStore(tempfile.gettempdir()), "omniq-none")
+        done.set()
+
+    Thread(target=ask, daemon=True, name="omniq-obstore").start()
+    return done.wait(DEAD_AFTER)
 
 
 def _conflict(error: AlreadyExistsError) -> bool:
