@@ -61,15 +61,23 @@ HANDLE = "AsyncTaskHandle(made, self._async)"
 
 FACES = [
     Face("omniq.storage.base", "Ear", "Ear", made=False),
-    Face("omniq.storage.base", "AsyncStorage", "Storage", made=False),
+    Face("omniq.storage.base", "AsyncStorage", "Storage", made=False, hidden=("join",)),
     Face("omniq.storage.memory", "AsyncMemoryStorage", "MemoryStorage", lazy=True),
-    Face("omniq.storage.sqlite", "AsyncSQLiteStorage", "SQLiteStorage", lazy=True),
+    Face(
+        *("omniq.storage.sqlite", "AsyncSQLiteStorage", "SQLiteStorage"),
+        lazy=True,
+        hidden=("join",),
+    ),
     Face(
         *("omniq.storage.file", "AsyncFileStorage", "FileStorage"),
         lazy=True,
         hidden=("at_obstore",),
     ),
-    Face("omniq.storage.postgres", "AsyncPostgresStorage", "PostgresStorage", lazy=True),
+    Face(
+        *("omniq.storage.postgres", "AsyncPostgresStorage", "PostgresStorage"),
+        lazy=True,
+        hidden=("join",),
+    ),
     Face("omniq.storage.redis", "AsyncRedisStorage", "RedisStorage", lazy=True),
     Face("omniq.storage.nats", "AsyncNATSStorage", "NATSStorage", lazy=True),
     Face("omniq.storage.jsonl", "AsyncJSONLEventStorage", "JSONLEventStorage", lazy=True),

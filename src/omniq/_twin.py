@@ -8,8 +8,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
-from omniq._portal import portal
+from omniq._portal import by_caller, portal
 from omniq.errors import StorageClosed
+from omniq.session import Lent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,7 +57,15 @@ class Twin:
     def _run(
         self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        return portal.run(partial(function, *args, **kwargs))
+        if (connection := kwargs.get("connection")) is None:
+            return portal.run(partial(function, *args, **kwargs))
+        # It may be used in this thread only: what is done with it is done here, by who waits.
+        kwargs["connection"] = Lent(connection, by_caller)
+        portal.desks += 1
+        try:
+            return portal.run(partial(function, *args, **kwargs))
+        finally:
+            portal.desks -= 1
 
     def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return portal.call(partial(function, *args, **kwargs))

@@ -13,7 +13,7 @@ from omniq.backend import Backend, create_stores
 from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.config import load_config
 from omniq.decorator import TaskFunction, set_default, unset_default
-from omniq.errors import ConfigError, NotStarted, ResultTimeout
+from omniq.errors import ConfigError, NotStarted
 from omniq.handle import AsyncTaskHandle
 from omniq.ids import uuid7
 from omniq.models.config import OmniQConfig
@@ -21,8 +21,8 @@ from omniq.models.filters import EventFilter, EventPage, QueueCount, TaskFilter
 from omniq.models.info import TaskInfo, TaskList
 from omniq.models.result import TaskResult
 from omniq.models.row import TaskRow
-from omniq.models.task import EnqueueOptions, Task, WorkerKind
-from omniq.models.units import Applied, Insert, Move
+from omniq.models.task import JoinOptions, Task, WorkerKind
+from omniq.models.units import Insert, Move
 from omniq.models.worker import MinuteMetric, WorkerCard
 from omniq.queue import acts
 from omniq.queue.answers import (
@@ -37,8 +37,8 @@ from omniq.queue.answers import (
 from omniq.queue.batcher import Answer
 from omniq.queue.engine import Around, Engine, checked, task_from
 from omniq.queue.stores import Stores
-from omniq.queue.waiting import Ended, why_late
-from omniq.session import Instead, Session, manager_for
+from omniq.queue.waiting import Ended
+from omniq.session import Instead, Session, manager_for, tell
 from omniq.storage.base import BaseEventStorage, BaseResultStorage, BaseTaskQueue, Ear
 from omniq.workers import WorkerPool
 
@@ -231,7 +231,7 @@ class AsyncOmniQ:
         func: TaskFunction[..., Any, R],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Unpack[EnqueueOptions],
+        **options: Unpack[JoinOptions],
     ) -> AsyncTaskHandle[R]: ...
     @overload
     async def enqueue(
@@ -239,7 +239,7 @@ class AsyncOmniQ:
         func: Callable[..., Coroutine[Any, Any, R]],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Unpack[EnqueueOptions],
+        **options: Unpack[JoinOptions],
     ) -> AsyncTaskHandle[R]: ...
     @overload
     async def enqueue(
@@ -247,7 +247,7 @@ class AsyncOmniQ:
         func: Callable[..., R],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Unpack[EnqueueOptions],
+        **options: Unpack[JoinOptions],
     ) -> AsyncTaskHandle[R]: ...
     @overload
     async def enqueue(
@@ -255,14 +255,14 @@ class AsyncOmniQ:
         func: Task | str,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Unpack[EnqueueOptions],
+        **options: Unpack[JoinOptions],
     ) -> AsyncTaskHandle[Any]: ...
     async def enqueue(
         self,
         func: Any,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Unpack[EnqueueOptions],
+        **options: Unpack[JoinOptions],
     ) -> AsyncTaskHandle[Any]:
         """Store a task; once this returns it will be executed at least once.
 
@@ -270,42 +270,59 @@ class AsyncOmniQ:
         `Task`. Lengths of time are seconds or timedeltas. `priority`: larger runs sooner.
         `ttl`: it expires if nobody has started it by then. `depends_on`: ids that must
         succeed first. Raises InvalidTask, NotSerializable, DuplicateTask (a `unique` key
-        another task holds) before anything is stored.
+        another task holds) before anything is stored. `connection`: the task becomes part of
+        the transaction open there, and is run once that commits.
         """
+        connection = options.pop("connection", None)
         task = task_from(func, args, kwargs, options)
         session = self._session
         if session is None or session.loop is not asyncio.get_running_loop():
             session = await self._ready()
         insert = session.engine.insert(task)
+        if connection is not None and self.instead is None:
+            return (await self._join(session, connection, [insert]))[0]
         if insert.row.queue not in session.announced:
             await session.announce([insert.row.queue])
         answer = await session.batcher.put(insert)
         if self.instead is not None:
-            return (await self._stored(self.instead, [task], [insert], [answer]))[0]
-        if self.embedded and self._worker is None:
+            await tell(self.instead, [task], [insert], [answer])
+        elif self.embedded and self._worker is None:
             await self._work(session)
         return AsyncTaskHandle(accepted(insert, answer), self)
 
-    async def enqueue_many(self, tasks: Iterable[Task]) -> list[AsyncTaskHandle[Any]]:
+    async def enqueue_many(
+        self, tasks: Iterable[Task], *, connection: Any = None
+    ) -> list[AsyncTaskHandle[Any]]:
         """Store many tasks in few trips; all are checked before the first is stored.
 
         One that is refused only then (its `unique` key is held, a parent is missing) does not
         undo the others: the error's `stored` has their ids, None in the place of the refused.
+        `connection`: they become part of the transaction open there.
         """
         session, tasks = await self._ready(), list(tasks)
         inserts = [session.engine.insert(checked(task)) for task in tasks]
+        if connection is not None and self.instead is None:
+            return await self._join(session, connection, inserts)
         await session.announce(insert.row.queue for insert in inserts)
         answers = await session.batcher.put_many(inserts)
         if self.instead is not None:
-            return await self._stored(self.instead, tasks, inserts, answers)
-        await self._work(session)
-        return [AsyncTaskHandle(id, self) for id in all_accepted(inserts, answers)]
+            await tell(self.instead, tasks, inserts, answers)
+        else:
+            await self._work(session)
+        return self._handles(inserts, answers)
 
-    async def _stored(
-        self, instead: Instead, tasks: list[Task], inserts: list[Insert], answers: list[Answer]
+    async def _join(
+        self, session: Session, connection: object, inserts: list[Insert]
     ) -> list[AsyncTaskHandle[Any]]:
-        taken = [i for i, a in enumerate(answers) if a.applied is not Applied.REFUSED]
-        await instead.stored([tasks[i] for i in taken], [inserts[i] for i in taken])
+        answers = await session.join(connection, inserts)
+        if self.embedded and self._worker is None and self._starting is None:
+            # Nobody waits for it: it may want to write where the caller's transaction does.
+            self._starting = asyncio.create_task(self._start_worker(), name="omniq-start")
+        return self._handles(inserts, answers)
+
+    def _handles(
+        self, inserts: Sequence[Insert], answers: Sequence[Answer]
+    ) -> list[AsyncTaskHandle[Any]]:
         return [AsyncTaskHandle(id, self) for id in all_accepted(inserts, answers)]
 
     # -- results -------------------------------------------------------------------------
@@ -319,22 +336,7 @@ class AsyncOmniQ:
         session = await self._ready()
         id = str.__str__(id)
         await self._work(session, id)
-        return value_of(session.engine, id, await self._wait(session, id, timeout))
-
-    async def _wait(self, session: Session, id: str, timeout: float | None) -> Ended | None:
-        if timeout is None:
-            return await session.waiter.wait_for(id)
-        if timeout <= 0:  # no time to be woken, but what has ended can be read
-            row = await self._row(session, id)
-            if row.status.final:
-                return Ended(row, (await session.stores.read_results([row])).get(id))
-        try:
-            async with asyncio.timeout(timeout):
-                return await session.waiter.wait_for(id)
-        except TimeoutError:
-            why = await why_late(session.stores, id)
-            message = f"task {id} has not ended within {timeout:g} s: {why}"
-            raise ResultTimeout(message, task_id=id) from None
+        return value_of(session.engine, id, await session.wait(id, timeout))
 
     async def results(self, ids: Iterable[str]) -> AsyncIterator[TaskResult]:
         """Results in the order in which the tasks end; failures are told, not raised."""
@@ -360,7 +362,7 @@ class AsyncOmniQ:
     async def result(self, id: str) -> TaskResult:
         """How a task stands now; does not wait. Raises TaskNotFound."""
         session = await self._ready()
-        row = await self._row(session, id)
+        row = await session.row(id)
         return session.engine.result(row, (await session.stores.read_results([row])).get(row.id))
 
     # -- looking -------------------------------------------------------------------------
@@ -368,7 +370,7 @@ class AsyncOmniQ:
     async def info(self, id: str) -> TaskInfo:
         """Everything about one task, opened as far as is safe. Raises TaskNotFound."""
         session = await self._ready()
-        row = await self._row(session, id)
+        row = await session.row(id)
         return session.engine.info(row, (await session.stores.read_results([row])).get(row.id))
 
     async def find(
@@ -425,7 +427,7 @@ class AsyncOmniQ:
         TaskNotFound.
         """
         session = await self._ready()
-        row = await self._row(session, id)
+        row = await session.row(id)
         return await self._act(session, acts.cancel, row, actor)
 
     async def retry(self, id: str, *, actor: str = "") -> bool:
@@ -434,7 +436,7 @@ class AsyncOmniQ:
         False if it waits or runs, or its unique key is held by another. Raises TaskNotFound.
         """
         session = await self._ready()
-        row = await self._row(session, id)
+        row = await session.row(id)
         done = await self._act(session, acts.retry, row, actor)
         if done:
             await self._work(session)
@@ -443,14 +445,8 @@ class AsyncOmniQ:
     async def delete(self, id: str, *, actor: str = "") -> bool:
         """Forget an ended task and its result. False if it has not ended. Raises TaskNotFound."""
         session = await self._ready()
-        row = await self._row(session, id)
+        row = await session.row(id)
         return await self._act(session, acts.delete, row, actor)
-
-    async def _row(self, session: Session, id: str) -> TaskRow:
-        rows = await session.stores.tasks.get_tasks([str.__str__(id)])
-        if not rows:
-            raise not_found(str.__str__(id))
-        return rows[0]
 
     async def _act(self, session: Session, do: acts.Do, row: TaskRow, actor: str) -> bool:
         act = do(row, actor, self._clock.now(), session.engine.rules)

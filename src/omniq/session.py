@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from omniq.errors import StorageError
+from omniq.errors import ResultTimeout, StorageError
 from omniq.models.config import OmniQConfig
+from omniq.models.row import TaskRow
 from omniq.models.task import Task
-from omniq.models.units import Insert
-from omniq.queue.batcher import Batcher
+from omniq.models.units import Applied, Insert
+from omniq.queue.answers import not_found
+from omniq.queue.batcher import Answer, Batcher, answer_of, batches
 from omniq.queue.engine import Engine, announcement
 from omniq.queue.janitor import Janitor
 from omniq.queue.stores import Stores
-from omniq.queue.waiting import Waiter
+from omniq.queue.waiting import Ended, Waiter, why_late
 from omniq.serialization import KeyRing, SerializationManager
-from omniq.storage.base import Capabilities
+from omniq.storage.base import Capabilities, MakeCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -36,6 +38,21 @@ class Instead(Protocol):
 
     async def awaited(self, ids: Sequence[str]) -> None:
         """Somebody is about to wait for these, or (none) has put a task back in line."""
+
+
+async def tell(
+    instead: Instead, tasks: Sequence[Task], inserts: Sequence[Insert], answers: Sequence[Answer]
+) -> None:
+    """Tell who works in place of a worker which tasks were accepted."""
+    taken = [n for n, answer in enumerate(answers) if answer.applied is not Applied.REFUSED]
+    await instead.stored([tasks[n] for n in taken], [inserts[n] for n in taken])
+
+
+class Lent(NamedTuple):
+    """A caller's connection that may be used in the caller's thread only."""
+
+    connection: object
+    make_call: MakeCall
 
 
 class Session:
@@ -81,6 +98,42 @@ class Session:
             await self.batcher.put(announcement(queue))
             self.announced.add(queue)
 
+    async def row(self, id: str) -> TaskRow:
+        """A task's row. Raises TaskNotFound."""
+        rows = await self.stores.tasks.get_tasks([str.__str__(id)])
+        if not rows:
+            raise not_found(str.__str__(id))
+        return rows[0]
+
+    async def wait(self, id: str, timeout: float | None) -> Ended | None:
+        """Wait for a task's end. Raises ResultTimeout, which says why it is late."""
+        if timeout is None:
+            return await self.waiter.wait_for(id)
+        if timeout <= 0:  # no time to be woken, but what has ended can be read
+            row = await self.row(id)
+            if row.status.final:
+                return Ended(row, (await self.stores.read_results([row])).get(id))
+        try:
+            async with asyncio.timeout(timeout):
+                return await self.waiter.wait_for(id)
+        except TimeoutError:
+            why = await why_late(self.stores, id)
+            message = f"task {id} has not ended within {timeout:g} s: {why}"
+            raise ResultTimeout(message, task_id=id) from None
+
+    async def join(self, connection: object, inserts: Sequence[Insert]) -> list[Answer]:
+        """Put tasks into the transaction that is open on a caller's connection."""
+        if not isinstance(connection, Lent):
+            connection = Lent(connection, _at_once)
+        put = self.stores.tasks.join(*connection)
+        # Names of queues go along every time: an earlier transaction may have been rolled back.
+        names = [announcement(name) for name in dict.fromkeys(i.row.queue for i in inserts)]
+        answers: list[Answer] = []
+        for batch in batches([*names, *inserts]):
+            receipt = await put(batch)
+            answers += [answer_of(receipt, n) for n in range(len(batch))]
+        return answers[len(names) :]
+
     async def _keep(self) -> None:
         try:
             await asyncio.Event().wait()
@@ -88,6 +141,10 @@ class Session:
             if self._keeper is not None:  # not by close(): the loop itself shuts down
                 await self._left()
             raise
+
+
+async def _at_once(call: Callable[[], Any]) -> Any:
+    return call()
 
 
 def manager_for(config: OmniQConfig, *places: Capabilities) -> SerializationManager:

@@ -40,7 +40,7 @@ from omniq.models.info import TaskInfo, TaskList
 from omniq.models.result import TaskResult
 from omniq.models.row import Doc, Ms, ResultRow, TaskRow
 from omniq.models.status import ResultStatus
-from omniq.models.task import EnqueueOptions, Seconds, Task, WorkerKind
+from omniq.models.task import JoinOptions, Seconds, Task, WorkerKind
 from omniq.models.units import Receipt, Unit
 from omniq.models.worker import MinuteMetric, WorkerCard
 from omniq.queue.engine import Around
@@ -232,11 +232,17 @@ class MemoryStorage(Storage):
     a place on disk.
     """
 
-    def __init__(self, *, clock: Clock = SYSTEM_CLOCK, durability: Durability = "normal") -> None:
+    def __init__(
+        self,
+        *,
+        namespace: str = "default",
+        clock: Clock = SYSTEM_CLOCK,
+        durability: Durability = "normal",
+    ) -> None:
         def make() -> AsyncMemoryStorage:
             from omniq.storage.memory import AsyncMemoryStorage
 
-            return AsyncMemoryStorage(clock=clock, durability=durability)
+            return AsyncMemoryStorage(namespace=namespace, clock=clock, durability=durability)
 
         self._adopt(make)
 
@@ -362,8 +368,12 @@ class PostgresStorage(Storage):
         namespace: str = "default",
         clock: Clock = SYSTEM_CLOCK,
         durability: Durability = "normal",
+        pool_min: int | None = None,
+        pool_max: int | None = None,
+        timeout: float | None = None,
+        listen: bool | None = None,
+        pgbouncer: bool | None = None,
         listen_url: str | None = None,
-        **more: Any,
     ) -> None:
         def make() -> AsyncPostgresStorage:
             from omniq.storage.postgres import AsyncPostgresStorage
@@ -373,8 +383,12 @@ class PostgresStorage(Storage):
                 namespace=namespace,
                 clock=clock,
                 durability=durability,
+                pool_min=pool_min,
+                pool_max=pool_max,
+                timeout=timeout,
+                listen=listen,
+                pgbouncer=pgbouncer,
                 listen_url=listen_url,
-                **more,
             )
 
         self._adopt(make)
@@ -690,7 +704,7 @@ class OmniQ(Owned):
         func: TaskFunction[..., Any, R],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Unpack[EnqueueOptions],
+        **options: Unpack[JoinOptions],
     ) -> TaskHandle[R]: ...
     @overload
     def enqueue(
@@ -698,7 +712,7 @@ class OmniQ(Owned):
         func: Callable[..., Coroutine[Any, Any, R]],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Unpack[EnqueueOptions],
+        **options: Unpack[JoinOptions],
     ) -> TaskHandle[R]: ...
     @overload
     def enqueue(
@@ -706,7 +720,7 @@ class OmniQ(Owned):
         func: Callable[..., R],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Unpack[EnqueueOptions],
+        **options: Unpack[JoinOptions],
     ) -> TaskHandle[R]: ...
     @overload
     def enqueue(
@@ -714,14 +728,14 @@ class OmniQ(Owned):
         func: Task | str,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Unpack[EnqueueOptions],
+        **options: Unpack[JoinOptions],
     ) -> TaskHandle[Any]: ...
     def enqueue(
         self,
         func: Any,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Unpack[EnqueueOptions],
+        **options: Unpack[JoinOptions],
     ) -> TaskHandle[Any]:
         """Store a task; once this returns it will be executed at least once.
 
@@ -729,22 +743,26 @@ class OmniQ(Owned):
         `Task`. Lengths of time are seconds or timedeltas. `priority`: larger runs sooner.
         `ttl`: it expires if nobody has started it by then. `depends_on`: ids that must
         succeed first. Raises InvalidTask, NotSerializable, DuplicateTask (a `unique` key
-        another task holds) before anything is stored.
+        another task holds) before anything is stored. `connection`: the task becomes part of
+        the transaction open there, and is run once that commits.
         """
         return TaskHandle[Any]._of(
             cast(Any, self._run)(self._async.enqueue, func, args, kwargs, **options),
             lambda made: AsyncTaskHandle(made, self._async),
         )
 
-    def enqueue_many(self, tasks: Iterable[Task]) -> list[TaskHandle[Any]]:
+    def enqueue_many(
+        self, tasks: Iterable[Task], *, connection: Any = None
+    ) -> list[TaskHandle[Any]]:
         """Store many tasks in few trips; all are checked before the first is stored.
 
         One that is refused only then (its `unique` key is held, a parent is missing) does not
         undo the others: the error's `stored` has their ids, None in the place of the refused.
+        `connection`: they become part of the transaction open there.
         """
         return [
             TaskHandle[Any]._of(item, lambda made: AsyncTaskHandle(made, self._async))
-            for item in self._run(self._async.enqueue_many, tasks)
+            for item in self._run(self._async.enqueue_many, tasks, connection=connection)
         ]
 
     def get_result(self, id: str, timeout: float | None = None) -> Any:

@@ -94,6 +94,14 @@ class EnqueueOptions(TypedDict, total=False):
     worker: WorkerKind
 
 
+class JoinOptions(EnqueueOptions, total=False):
+    """What `enqueue` of a queue takes: besides all that, whose transaction to join."""
+
+    connection: Any
+    """An open connection to the database that keeps the tasks: asyncpg, psycopg, sqlite3,
+    aiosqlite, or SQLAlchemy's connections and sessions over them."""
+
+
 class TaskBody(Struct, frozen=True, gc=False, array_like=True):
     """What a row's `body` holds: opened by workers, never by a storage.
 

@@ -28,13 +28,14 @@ The contract, in full (each sentence is a test in tests/conformance):
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from msgspec import Struct
 
 from omniq.clock import SYSTEM_CLOCK, Clock
+from omniq.errors import ConfigError
 from omniq.models.filters import (
     Batch,
     Claim,
@@ -48,6 +49,12 @@ from omniq.models.filters import (
 )
 from omniq.models.row import Doc, Ms, ResultRow, TaskRow
 from omniq.models.units import Receipt, Unit
+
+
+Put = Callable[[Sequence[Unit]], Awaitable[Receipt]]
+"""Applies units in a transaction that somebody else has begun."""
+MakeCall = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Makes a blocking call in the thread to which what it uses belongs."""
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
@@ -194,6 +201,19 @@ class BaseTaskQueue(_Place):
         limit: int = 1000,
     ) -> list[Doc]:
         """Live docs of a kind by key, those behind `after` only; `due_before` is exclusive."""
+
+
+    def join(self, connection: object, make_call: MakeCall) -> Put:
+        """How new tasks go into the transaction that is open on somebody else's connection.
+
+        They become visible with its commit; nothing here begins or ends it. Raises ConfigError
+        for connections that lead elsewhere, and where no other program's transaction can reach.
+        """
+        raise ConfigError(
+            f"connection={type(connection).__name__}: tasks can join a transaction where they are "
+            f"kept in its own database, PostgreSQL or SQLite, but these are kept at "
+            f"{self.describe()}. Leave connection out and enqueue after your commit"
+        )
 
 
 class BaseResultStorage(_Place):

@@ -90,6 +90,10 @@ class ForeignConnection:
         with self._reading():
             return missing(self._connection, f"SQLite at {self._file() or 'memory'}", upto)
 
+    def file(self) -> str | None:
+        """The file it is open on; None: a database in memory."""
+        return self._file() or None
+
     def apply(self, units: Sequence[Unit]) -> Receipt:
         """Apply units in order; all that are not refused, or after an error none."""
         return self._write(apply_units, units, self.clock.now())

@@ -24,7 +24,7 @@ from omniq.models.filters import (
 )
 from omniq.models.row import Doc, Ms, ResultRow, TaskRow
 from omniq.models.units import Insert, Move, Receipt, Unit
-from omniq.storage.base import AsyncStorage, Capabilities, Ear
+from omniq.storage.base import AsyncStorage, Capabilities, Ear, MakeCall, Put
 from omniq.storage.durability import Durability, Grade, Promise, check_durability, tell
 from omniq.storage.sqlite import reads
 from omniq.storage.sqlite.apply import apply_units
@@ -32,6 +32,7 @@ from omniq.storage.sqlite.claim import claim_tasks, extend_lease
 from omniq.storage.sqlite.connection import Connection
 from omniq.storage.sqlite.ears import Watch, WatchingEar, post_of
 from omniq.storage.sqlite.edges import UNIT_ROWS
+from omniq.storage.sqlite.join import join
 from omniq.storage.sqlite.migrate import made, migrate
 from omniq.storage.sqlite.place import filesystem, prepare
 from omniq.storage.sqlite.sweep import sweep_once
@@ -200,6 +201,9 @@ class AsyncSQLiteStorage(AsyncStorage):
         self, filter: EventFilter, *, after: str | None = None, limit: int = 100
     ) -> EventPage:
         return await self._read(reads.read_events, filter, after, limit, self.clock.now())
+
+    def join(self, connection: object, make_call: MakeCall) -> Put:
+        return join(connection, make_call, self.path, self.clock)
 
     def listen(self, topics: Iterable[str]) -> Ear:
         self._check()
