@@ -168,6 +168,8 @@ UNWISE: list[tuple[str, dict[str, Any], str]] = [
     ("W101", {"STORAGE_TYPE": "memory"}, "lost when the process ends"),
     ("W103", {"EMBEDDED_WORKER": True}, "works on tasks too"),
     ("W104", {"STORAGE_URL": "redis://tasks.example"}, "SIGNING_KEYS is not set"),
+    ("W104", {"OBSTORE_URI": "s3://bucket/tasks"}, "SIGNING_KEYS is not set"),
+    ("W104", {"RESULT_STORAGE_TYPE": "postgres"}, "SIGNING_KEYS is not set"),
     ("W105", {"DASHBOARD_AUTH": f"{__name__}.not_callable"}, "alone decides"),
 ]
 

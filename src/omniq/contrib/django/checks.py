@@ -15,6 +15,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+from omniq.backend import create_stores
 from omniq.config import is_memory, load_config
 from omniq.contrib.django.conf import (
     BY_KEY,
@@ -26,7 +27,7 @@ from omniq.contrib.django.conf import (
     read_settings,
     under_test,
 )
-from omniq.errors import ConfigError, did_you_mean
+from omniq.errors import ConfigError, OmniQError, did_you_mean
 from omniq.models.config import OmniQConfig
 
 PLACES = tuple(
@@ -246,8 +247,12 @@ def _memory(read: DjangoSettings, config: OmniQConfig) -> bool:
 
 
 def _elsewhere(config: OmniQConfig) -> bool:
-    place = config.task_queue or config.storage
-    return place.type in ("postgres", "redis", "nats") or place.obstore_uri is not None
+    """Whether others than this machine can write to tasks or results."""
+    try:
+        stores = create_stores(config)
+    except OmniQError:  # E009 says what is wrong with it
+        return False
+    return not all(place.capabilities.local for place in (stores.tasks, stores.results))
 
 
 def _served() -> Iterator[tuple[str, Path]]:
