@@ -149,7 +149,8 @@ class Database:
         kind, why = _meaning(error)
         if kind is None:
             return error
-        remedy = f". Check {SETTING}" if kind is ConfigError else ""
+        reach = isinstance(error, OSError) and not isinstance(error, TimeoutError)
+        remedy = f". Check {SETTING}" if kind is ConfigError or reach else ""
         return kind(f"{self._place}: {why} ({text}){remedy}")
 
     def _checked(self) -> asyncpg.Pool:

@@ -74,10 +74,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
 
 def chosen(given: dict[str, Any]) -> Options:
-    """Options by name; an unknown one is refused."""
-    for name in given:
-        if name not in _OURS:
-            raise UnknownOption(name, [*_OURS, "listen_url"], where="the PostgreSQL storage")
+    """Options by name, each of the kind it should be."""
     try:
         return msgspec.convert(given, Options)
     except msgspec.ValidationError as error:

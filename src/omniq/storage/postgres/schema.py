@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any, Final
 
-from asyncpg import InsufficientPrivilegeError, UndefinedTableError
+from asyncpg import InsufficientPrivilegeError
 
 from omniq.errors import ConfigError, SchemaError, StorageError
 from omniq.storage.postgres.connection import Connection
@@ -80,15 +80,16 @@ async def version(connection: Connection, schema: str, place: str) -> int:
         "SELECT version, oldest, current_setting('server_encoding') FROM "
         f"{quoted(schema)}.omniq_schema ORDER BY version DESC LIMIT 1"
     )
-    if (
-        await connection.fetchval("SELECT to_regclass($1)", f"{quoted(schema)}.omniq_schema")
-        is None
-    ):
+    # Asked of the catalogue itself: a name that was not there before the lock was waited for
+    # would be remembered as missing (`to_regclass`), and needs a right this role may lack.
+    there = (
+        "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = $1 AND c.relname = 'omniq_schema')"
+    )
+    if not await connection.fetchval(there, schema):
         return 0
     try:
         row = await connection.fetchrow(sql)
-    except UndefinedTableError:
-        return 0
     except InsufficientPrivilegeError as error:
         raise await _no_rights(connection, schema, place, error) from None
     have, oldest = (row[0], row[1]) if row else (0, 0)
