@@ -7,11 +7,17 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import nkeys
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from nats.aio.client import Client
 
 from omniq.errors import ConfigError, StorageUnavailable, UnknownOption
@@ -177,6 +183,51 @@ async def test_a_token_opens(ruled_nats: RuledNats) -> None:
     async with AsyncNATSStorage(f"nats://{server.where}", token=SECRET, namespace=new_namespace()):
         pass
     await refused(ConfigError, f"nats://{server.where}")
+
+
+def _certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for this machine that signs itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    names = [x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / "cert.pem", folder / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
+
+
+async def test_tls_opens_for_whom_the_certificates_fit(
+    ruled_nats: RuledNats, tmp_path: Path
+) -> None:
+    certificate, key = _certificate(tmp_path)
+    server = ruled_nats(f"""
+        tls {{ cert_file: "{certificate}", key_file: "{key}", ca_file: "{certificate}", verify: true }}
+    """)
+    url = f"tls://{server.where}"
+    mine = {"tls_ca": certificate, "tls_cert": certificate, "tls_key": key}
+    async with AsyncNATSStorage(url, namespace=new_namespace(), **mine) as storage:
+        assert await storage.count_tasks() == []
+    assert "tls_ca" in await refused(ConfigError, url)
+    assert "do not fit" in await refused(ConfigError, url, **mine | {"tls_key": certificate})
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -108,12 +108,15 @@ class NATSLog:
     def read_on(self, number: int) -> Sequence[bytes]:
         if found := self._feed.take(number):
             return found
-        # Whatever goes wrong: the longer way asks again, and knows what to make of it.
-        with suppress(Lost, Refused, TimeoutError, nats.errors.Error):
+        try:
             subject = self._connection.api_subject(f"STREAM.INFO.{self._stream}")
             info = msgspec.json.decode(self._ask(subject), type=Info)
             if info.state is not None and info.state.last_seq == number - 1 != self._refused - 1:
                 return ()
+        except (Lost, nats.errors.Error):
+            pass  # the longer way asks again
+        except FAILURES as error:
+            raise self._explained(error) from None
         return self._run(self._look, number)
 
     def first(self) -> int:
