@@ -113,8 +113,8 @@ def test_normal_waits_for_the_disk_with_checkpoints_only(
     assert log.put(1, b"x")
     assert log.keep("pack/1", b"x")
     assert synced() == []
-    assert log.keep("cp/1", b"x")
-    assert synced() == ["file", "folder"]
+    assert log.keep(f"cp/{1:020d}", b"x")  # with the segment it goes with
+    assert synced() == ["file", "folder", "folder", "file", "folder"]
 
 
 @pytest.fixture
@@ -163,6 +163,39 @@ def test_a_missing_directory_of_segments_is_the_end(log: LocalLog) -> None:
     assert list(again.read_on(255)) == [b"segment 255"]
     assert again.put(256, b"and on")
     assert list(again.read_on(257)) == []
+
+
+def test_holes_before_a_checkpoint_do_not_matter(log: LocalLog) -> None:
+    files = _written(log, 300)
+    log.keep(f"cp/{290:020d}", b"a checkpoint")
+    for number in (100, 280, 295):
+        files.pop(number).unlink()
+    _before_this_boot(files)
+    again = opened(log.base)
+    assert list(again.read_on(290)) == [b"segment %d" % n for n in range(290, 295)]
+    assert again.put(295, b"and on")
+
+
+def test_a_checkpoint_without_its_segment_is_no_beginning(log: LocalLog) -> None:
+    files = _written(log, 300)
+    log.keep(f"cp/{270:020d}", b"a checkpoint")
+    log.keep(f"cp/{290:020d}", b"a checkpoint")
+    files[290].write_bytes(b"torn")
+    _before_this_boot(files)
+    again = opened(log.base)
+    assert len(again.read_on(270)) == 20
+    assert again.put(290, b"and on")
+
+
+def test_directories_of_numbers_to_come_are_made_again(log: LocalLog) -> None:
+    files = _written(log, 300)
+    for number in range(256, 301):
+        files.pop(number).unlink()
+    (log.base / "default/log/0000000000000001").rmdir()
+    _before_this_boot(files)
+    again = opened(log.base)
+    for number in range(256, 600):
+        assert again.put(number, b"x")
 
 
 def test_a_whole_log_is_left_alone(log: LocalLog) -> None:

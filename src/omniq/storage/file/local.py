@@ -65,7 +65,7 @@ class LocalLog:
     stand for are removed.
     """
 
-    manners = Manners(grace=30.0)  # a removed number cannot come back, so none is needed for that
+    manners = Manners(grace=60.0)  # a removed number cannot come back, so none is needed for that
 
     def __init__(self, base: Path, namespace: str, *, strict: bool = False) -> None:
         self.base = base
@@ -93,7 +93,7 @@ class LocalLog:
             if self._strict and not place and shard:
                 # The one before may have been linked by a writer killed before its fsync.
                 with suppress(FileNotFoundError):
-                    _sync_folder(self._path(shard_name(shard - 1)))
+                    _sync(self._path(shard_name(shard - 1)))
             return self._create(self._path(segment_name(number)), (seal(data), data), shard)
 
     def read_on(self, number: int) -> Sequence[bytes]:
@@ -141,6 +141,8 @@ class LocalLog:
 
     def keep(self, name: str, data: bytes) -> bool:
         with self._explained():
+            if name.startswith(_LASTING):
+                self._settle(name.rpartition("/")[2])
             return self._create(self._path(check_name(name)), (data,), None, name)
 
     def replace(self, name: str, data: bytes) -> None:
@@ -225,7 +227,7 @@ class LocalLog:
         finally:
             _unlink(tmp)
         if sync:
-            _sync_folder(os.path.dirname(target))
+            _sync(os.path.dirname(target))
         return True
 
     def _write(self, parts: Sequence[bytes], *, sync: bool) -> str:
@@ -246,6 +248,14 @@ class LocalLog:
             raise
         return tmp
 
+    def _settle(self, number: str) -> None:
+        """Bring the segment of a checkpoint to the disk: one is worth nothing without the other."""
+        if number.isdecimal() and not self._strict:
+            segment = self._path(segment_name(int(number)))
+            with suppress(FileNotFoundError):
+                for path in (segment, os.path.dirname(segment), self._path("log")):
+                    _sync(path)
+
     def _make_log(self) -> None:
         """The log with its first directory, both at once."""
         log = self._path("log")
@@ -260,13 +270,13 @@ class LocalLog:
             shutil.rmtree(aside, ignore_errors=True)
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
-        _sync_folder(self._root)
+        _sync(self._root)
 
     def _make_shard(self, shard: int) -> None:
         with suppress(FileExistsError):
             os.mkdir(self._path(shard_name(shard)), 0o700)
             if self._strict:
-                _sync_folder(self._path("log"))
+                _sync(self._path("log"))
 
     def _probe(self) -> None:
         """A filesystem without hard links is told now and not at the first task."""
@@ -340,8 +350,9 @@ def _in_folder(act: Callable[[], None], target: str) -> None:
         act()
 
 
-def _sync_folder(path: str) -> None:
-    if os.name == "nt":  # directories cannot be synced there
+def _sync(path: str) -> None:
+    """Bring a file or a directory to the disk."""
+    if os.name == "nt":  # which has no such call for directories
         return
     fd = os.open(path, _READ)
     try:

@@ -2,7 +2,8 @@
 
 With durability "normal" the last segments may be missing or torn when the machine (not only
 the process) went down. What they held is lost within the promise of that grade; but the log
-must go on from the last whole one, so the rest is moved to `lost/`, newest first.
+must go on from the last whole one, so the rest is moved to `lost/`, newest first. What lies
+before a checkpoint does not matter: it is on the disk together with its own segment.
 """
 
 from __future__ import annotations
@@ -15,15 +16,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from omniq.storage.file.names import SHARD, Damaged, unseal
+from omniq.storage.file.names import SHARD, Damaged, segment_name, shard_name, unseal
 
 with suppress(ImportError):
     import fcntl
 
 _LOG: Final = logging.getLogger("omniq.storage")
 _SHARDS: Final = 4
-"""How far back it is looked: the system writes everything out within half a minute or so,
-but a busy log may fill several directories in that time."""
+"""How many directories are looked through where there is no checkpoint yet."""
 
 
 def repair(root: Path) -> int:
@@ -33,46 +33,61 @@ def repair(root: Path) -> int:
     with (root / "lock").open("ab") as lock:
         if hasattr(os, "fork"):  # where there is none, there are no such locks either
             fcntl.flock(lock, fcntl.LOCK_EX)
-        segments = _segments(root / "log")
-        broken = _first_broken(segments)
-        if broken is None:
-            return 0
-        lost = [number for number in segments if number >= broken]
-        aside = root / "lost" / secrets.token_hex(4)
-        aside.mkdir(parents=True, mode=0o700)
-        for number in reversed(lost):
-            segments[number].rename(aside / segments[number].name)
-    _LOG.warning(
-        "%s: the log broke off at segment %d when this machine went down; %d later segment(s) "
-        "were moved to %s. With durability='strict' nothing acknowledged is lost so",
-        root,
-        broken,
-        len(lost),
-        aside,
-    )
+        start, segments = _segments(root)
+        end = _last_whole(start, segments)
+        lost = [number for number in segments if number > end]
+        if lost:
+            aside = root / "lost" / secrets.token_hex(4)
+            aside.mkdir(parents=True, mode=0o700)
+            for number in reversed(lost):
+                segments[number].rename(aside / segments[number].name)
+        for number in (end + 1, end + 1 + SHARD // 2):  # directories may be lost as well
+            (root / shard_name(number // SHARD)).mkdir(mode=0o700, exist_ok=True)
+    if lost:
+        _LOG.warning(
+            "%s: the log broke off at segment %d when this machine went down; %d later "
+            "segment(s) were moved to %s. With durability='strict' nothing acknowledged is lost so",
+            root,
+            end + 1,
+            len(lost),
+            aside,
+        )
     return len(lost)
 
 
-def _segments(log: Path) -> dict[int, Path]:
-    shards = sorted(folder for folder in log.iterdir() if folder.name.isdecimal())
-    used = [files for shard in shards[-_SHARDS:] if (files := sorted(shard.iterdir()))]
-    return {int(file.name): file for files in used for file in files}
+def _segments(root: Path) -> tuple[int | None, dict[int, Path]]:
+    """The newest checkpoint that can be begun from, and the segments from there on."""
+    kept = root / "cp"
+    names = [file.name for file in kept.iterdir()] if kept.is_dir() else []
+    for number in sorted((int(name) for name in names if name.isdecimal()), reverse=True):
+        if _is_whole(root / segment_name(number)):
+            return number, _files(root, number // SHARD, number)
+    return None, _files(root)
 
 
-def _first_broken(segments: dict[int, Path]) -> int | None:
-    """The first number that is missing before others, or whose bytes are not whole."""
-    before = None
-    for number, file in segments.items():
-        if before is None and number not in (1, number - number % SHARD):
-            return number - number % SHARD or 1
-        if before is not None and number != before + 1:
-            return before + 1
-        try:
-            unseal(file.read_bytes())
-        except Damaged:
-            return number
-        before = number
-    return None
+def _files(root: Path, shard: int | None = None, after: int = 0) -> dict[int, Path]:
+    shards = sorted(folder for folder in (root / "log").iterdir() if folder.name.isdecimal())
+    kept = [s for s in shards if int(s.name) >= shard] if shard is not None else shards[-_SHARDS:]
+    files = sorted(file for folder in kept for file in folder.iterdir())
+    return {number: file for file in files if (number := int(file.name)) > after}
+
+
+def _last_whole(start: int | None, segments: dict[int, Path]) -> int:
+    """The last number before one that is missing or torn."""
+    if start is None:
+        # Whole directories are cut, so a log begins with the first number of one.
+        start = max(0, min(segments, default=1) // SHARD * SHARD - 1)
+    while start + 1 in segments and _is_whole(segments[start + 1]):
+        start += 1
+    return start
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        unseal(file.read_bytes())
+    except (Damaged, FileNotFoundError):
+        return False
+    return True
 
 
 def _newest_stamp(log: Path) -> float:
