@@ -153,7 +153,11 @@ class Link:
         if self.address.mode != "plain" and self._master is None:
             self._master = await self._find()
         connection = self._make(self._master or (self.address.nodes or ((),))[0])
-        await connection.connect()
+        try:
+            await connection.connect()
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
         return connection
 
     def forget(self) -> None:

@@ -167,12 +167,14 @@ local function amend(id, status, line, v, args, change)
     local parts = split(line)
     local moved = parts.both .. ':' .. string.format('%d', change.p)
     call('HSET', key, 'l', moved)
-    leave(id, status, line, v[5])
-    line = moved
-    enter(id, status, line, change.r or call('HGET', key, 'r'))
     if status == RUNNING then
-      zput(P .. 'o:' .. v[5], id, now)
-    elseif status == WAITING and has(v[7], STRANDED) then
+      line = moved -- its queue is the same, and it is in no line
+    else
+      leave(id, status, line)
+      line = moved
+      enter(id, status, line, change.r or call('HGET', key, 'r'))
+    end
+    if status == WAITING and has(v[7], STRANDED) then
       zput(P .. 'sn', id, 0)
     end
   elseif (status == READY or status == SCHEDULED) and (change.r or change.x) then
@@ -280,10 +282,9 @@ local function move(u) -- id, expect, to, epoch, claim, patch, value, until, wak
       n = n + 2
     end
     call('HSET', key, unpack(args))
-    leave(id, status, v[4], v[5])
-    enter(id, to, line, run_at)
-    if to == RUNNING then
-      zput(P .. 'o:' .. (v[5] or ''), id, now)
+    if to ~= RUNNING or status ~= RUNNING then
+      leave(id, status, v[4], v[5], v[3])
+      enter(id, to, line, run_at)
     end
     if change.k then
       zput(P .. 'keep', id, change.k ~= '' and change.k)
@@ -391,7 +392,7 @@ local function end_plain(u, outcomes)
   local n, at, keep, ended_ = #fields, #outcomes, P .. 'keep', 0
   local step = 3 + n + (with_result and 2 or 0)
   local args = { '', 's', to, 'c', '', 'z', '1' }
-  local index, runs, queues = INDEXED[to] and P .. 'st:' .. to, {}, {}
+  local index, queues = INDEXED[to] and P .. 'st:' .. to, {}
   for k = 1, #f, step do
     local id = f[k]
     local key = row_key(id)
@@ -426,12 +427,7 @@ local function end_plain(u, outcomes)
       end
       call('HSET', unpack(args))
       local owner, line = v[4], v[3]
-      local gone = runs[owner]
-      if not gone then
-        gone = {}
-        runs[owner] = gone
-      end
-      gone[#gone + 1] = id
+      ran(owner, v[1], 1)
       queues[line] = (queues[line] or 0) + 1
       if index then
         zadd(index, id, '0')
@@ -447,9 +443,6 @@ local function end_plain(u, outcomes)
       end
       ended_ = ended_ + 1
     end
-  end
-  for owner, gone in pairs(runs) do
-    many('ZREM', P .. 'o:' .. owner, gone)
   end
   for line, m in pairs(queues) do
     local queue = split(line).queue

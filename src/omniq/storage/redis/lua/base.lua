@@ -57,6 +57,7 @@ local topics = {}    -- what to signal
 local woken = {}     -- queues in which a row became READY
 local counts = {}    -- 'queue:status' -> change
 local adds = {}      -- sorted set -> score, member, score, member ...: of rows just made
+local left_off = {}  -- owner -> claim -> how many of its rows run no more
 local pending = {}   -- sorted set -> member -> score, or false: take it out
 local priorities = {} -- 'queue:lane' -> priority -> true
 local put_off = {}   -- set of scheduled rows -> queue
@@ -130,15 +131,26 @@ local function enter(id, status, line, run_at)
   count(parts.queue, status, 1)
 end
 
+-- What an owner runs stands by claim: `o:<owner>` counts the rows of each that still run, and
+-- `oq:<owner>:<claim>` lists what it was given. Nothing is searched when one of them ends.
+local function ran(owner, claim, n)
+  local claims = left_off[owner]
+  if not claims then
+    claims = {}
+    left_off[owner] = claims
+  end
+  claims[claim] = (claims[claim] or 0) + n
+end
+
 -- A row leaves a status: out of its indexes.
-local function leave(id, status, line, owner)
+local function leave(id, status, line, owner, claim)
   local parts = split(line)
   if status == READY then
     zdel(P .. 'r:' .. line, id)
   elseif status == SCHEDULED then
     zdel(P .. 's:' .. parts.both, id)
   elseif status == RUNNING then
-    zdel(P .. 'o:' .. (owner or ''), id)
+    ran(owner or '', claim or '', 1)
   elseif status == WAITING then
     zdel(P .. 'sn', id)
   end
@@ -153,6 +165,15 @@ local function flush()
     many('ZADD', key, list)
   end
   adds = {}
+  for owner, claims in pairs(left_off) do
+    for claim, n in pairs(claims) do
+      if call('HINCRBY', P .. 'o:' .. owner, claim, -n) <= 0 then
+        call('HDEL', P .. 'o:' .. owner, claim)
+        call('DEL', P .. 'oq:' .. owner .. ':' .. claim)
+      end
+    end
+  end
+  left_off = {}
   for key, set in pairs(pending) do
     local add, del, first = {}, {}, nil
     local a, d = 0, 0

@@ -2,7 +2,6 @@
 
 local PROMOTE = 1000
 local POPS = 2000 -- ranks one claim may look at: those past their end are chores by now
-local REQUESTS = 64 -- requests of an owner that are remembered
 
 local STATUS_RUNNING = pack('status') .. int(RUNNING)
 
@@ -48,29 +47,22 @@ local now_text = string.format('%.0f', now)
 
 -- Rows handed out: who runs them, and since when the owner lives.
 local function keep_lease(ids)
-  local args = {}
-  for i, id in ipairs(ids) do
-    args[2 * i - 1] = now
-    args[2 * i] = id
-  end
-  many('ZADD', P .. 'o:' .. owner, args)
+  many('RPUSH', P .. 'oq:' .. owner .. ':' .. request, ids)
+  call('HINCRBY', P .. 'o:' .. owner, request, #ids)
   call('ZADD', P .. 'leases', now + lease, owner)
   topics['tasks'] = true
 end
 
 local function given_before()
-  local running = P .. 'o:' .. owner
-  local known = call('LPOS', P .. 'q:' .. owner, request)
-  if not known then
+  if call('HEXISTS', P .. 'o:' .. owner, request) == 0 then
     return nil
   end
   local tasks, chores = {}, {}
-  for _, id in ipairs(call('ZRANGE', running, 0, -1)) do
-    local v = call('HMGET', row_key(id), 'c', 'f', 'l', 'r')
-    if v[1] == request then
-      local parts = split(v[3])
-      local rank = { id = id, both = parts.both, p = parts.priority, r = tonumber(v[4]) }
-      if (tonumber(v[2]) or 0) == 0 then
+  for _, row in ipairs(running_of(owner, 1e9)) do
+    if row.claim == request then
+      local parts = split(row.line)
+      local rank = { id = row.id, both = parts.both, p = parts.priority, r = tonumber(row.run_at) }
+      if (tonumber(row.flags) or 0) == 0 then
         tasks[#tasks + 1] = rank
       else
         chores[#chores + 1] = rank
@@ -216,7 +208,7 @@ local function take_chore(id, v, flag, out, ids)
   local losses = (tonumber(v[6]) or 0) + (flag == LOST and 1 or 0)
   call('HSET', key, 's', RUNNING, 'e', epoch, 'c', request, 'o', owner, 'f', flags,
     'n', losses, 'z', 1)
-  leave(id, status, v[2], v[3])
+  leave(id, status, v[2], v[3], v[8])
   enter(id, RUNNING, v[2])
   zdel(P .. 'x', id)
   out[#out + 1] = read_row(id, true)
@@ -235,17 +227,12 @@ local function take_chores(room, ids)
       break
     end
     if silent ~= owner then
-      local running = P .. 'o:' .. silent
-      for _, id in ipairs(call('ZRANGE', running, 0, room - #out - 1)) do
-        local v = chore_state(id)
-        if v[1] == '50' and v[3] == silent then
-          take_chore(id, v, LOST, out, ids)
-        else
-          zdel(running, id)
-        end
+      local rows = running_of(silent, room - #out)
+      for i = 1, math.min(#rows, room - #out) do
+        take_chore(rows[i].id, chore_state(rows[i].id), LOST, out, ids)
       end
       flush()
-      if call('EXISTS', running) == 0 then
+      if #rows == 0 then
         call('ZREM', leases, silent)
       end
     end
@@ -315,10 +302,6 @@ local function claim(asked) -- owner, request, lease, limit, chores, slots
     end
     if #ids_out > 0 then
       keep_lease(ids_out)
-      local requests = P .. 'q:' .. owner
-      call('LPUSH', requests, request)
-      call('LTRIM', requests, 0, REQUESTS - 1)
-      call('PEXPIRE', requests, 86400000)
     elseif call('EXISTS', P .. 'o:' .. owner) == 1 then
       call('ZADD', P .. 'leases', now + lease, owner)
     end

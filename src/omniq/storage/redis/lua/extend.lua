@@ -1,7 +1,6 @@
 -- A heartbeat. A: time, sender, owner, lease, {id, epoch, claim, progress} of what it holds.
 
 local owner, lease = A[3], A[4]
-local running = P .. 'o:' .. owner
 local lost, cancelled, mine = {}, {}, {}
 for _, task in ipairs(A[5]) do
   local id, progress = task[1], task[4]
@@ -21,18 +20,13 @@ for _, task in ipairs(A[5]) do
   end
 end
 local unknown = {}
-local ids = call('ZRANGE', running, 0, -1)
-for _, id in ipairs(ids) do
-  if not mine[id] then
-    local v = call('HMGET', row_key(id), 's', 'o', 'e', 'c')
-    if v[1] == '50' and v[2] == owner then
-      unknown[#unknown + 1] = { id, tonumber(v[3]), v[4] }
-    else
-      zdel(running, id)
-    end
+local rows = running_of(owner, 1e9)
+for _, row in ipairs(rows) do
+  if not mine[row.id] then
+    unknown[#unknown + 1] = { row.id, tonumber(row.epoch), row.claim }
   end
 end
-if #ids > 0 then
+if #rows > 0 then
   call('ZADD', P .. 'leases', now + lease, owner)
 end
 flush()

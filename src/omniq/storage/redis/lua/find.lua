@@ -45,8 +45,8 @@ elseif only and INDEXED[only] then
 elseif only == RUNNING then
   local all = {}
   for _, who in ipairs(call('ZRANGE', P .. 'leases', 0, -1)) do
-    for _, id in ipairs(call('ZRANGE', P .. 'o:' .. who, 0, -1)) do
-      all[#all + 1] = id
+    for _, row in ipairs(running_of(who, 1e9)) do
+      all[#all + 1] = row.id
     end
   end
   ids = listed(all)

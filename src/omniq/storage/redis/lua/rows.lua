@@ -87,6 +87,34 @@ local function visible(keep_until, children)
     or (tonumber(children) or 0) > 0
 end
 
+-- The rows an owner runs, up to `limit`. What is no more is forgotten on the way.
+local function running_of(owner, limit)
+  local out = {}
+  local counts_ = P .. 'o:' .. owner
+  for _, claim in ipairs(call('HKEYS', counts_)) do
+    local key = P .. 'oq:' .. owner .. ':' .. claim
+    local given, live = call('LRANGE', key, 0, -1), {}
+    for _, id in ipairs(given) do
+      local v = call('HMGET', row_key(id), 's', 'c', 'o', 'e', 'f', 'l', 'r')
+      if v[1] == '50' and v[2] == claim and v[3] == owner then
+        live[#live + 1] = id
+        out[#out + 1] = { id = id, claim = claim, epoch = v[4], flags = v[5], line = v[6], run_at = v[7] }
+      end
+    end
+    if #live == 0 then
+      call('HDEL', counts_, claim)
+      call('DEL', key)
+    elseif 4 * #live < #given then -- few of many: let the next look be short
+      call('DEL', key)
+      many('RPUSH', key, live)
+    end
+    if #out >= limit then
+      break
+    end
+  end
+  return out
+end
+
 -- Unique keys: who has one is written as 'until|id'.
 
 local function holder(key)

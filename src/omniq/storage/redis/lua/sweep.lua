@@ -28,7 +28,7 @@ end
 
 local function remove(id)
   local key = row_key(id)
-  local v = call('HMGET', key, 's', 'l', 'o', 'g', 'k', 'i')
+  local v = call('HMGET', key, 's', 'l', 'o', 'g', 'k', 'i', 'c')
   local keep, status = tonumber(v[5]), tonumber(v[1])
   if not status or not keep or keep > now or (tonumber(v[6]) or 0) > 0 then
     zdel(P .. 'keep', id) -- one that children wait for comes back with the end of the last
@@ -63,7 +63,7 @@ local function remove(id)
   if kept and not until_of(kept) then -- it stays as long as its row
     call('DEL', P .. 'v:' .. id)
   end
-  leave(id, status, v[2], v[3])
+  leave(id, status, v[2], v[3], v[7])
   zdel(P .. 'keep', id)
   zdel(P .. 'ids', id)
   zdel(P .. 'x', id)
