@@ -14,6 +14,7 @@ from omniq.dashboard.components.value import MASK, block, masked, sounds_secret
 from omniq.dashboard.pages.about import readable
 from omniq.dashboard.pages.overview import lately
 from omniq.models import AttemptError, EventType, OmniQConfig, Status, TaskEvent, TaskRow
+from omniq.models.config import StorageConfig
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,8 @@ def test_values_are_bounded() -> None:
 
 def test_settings_are_shown_without_their_secrets() -> None:
     config = OmniQConfig(
-        storage=OmniQConfig().storage.__class__(url="postgresql://ada:hunter2@db/x?sslkey=abc"),
+        storage=StorageConfig(url="postgresql://ada:hunter2@db/x?sslkey=abc"),
+        result_storage=StorageConfig(options={"storage_options": {"account_key": "hunter4"}}),
         signing_keys=(("k1", "hunter3"),),
     )
     text = str(readable(config))
@@ -239,3 +241,4 @@ def test_settings_are_shown_without_their_secrets() -> None:
     assert "abc" not in text
     assert "k1" in text
     assert "db/x" in text
+    assert "storage_options" in text

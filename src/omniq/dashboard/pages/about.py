@@ -87,8 +87,11 @@ def _places(stores: Stores) -> Iterator[tuple[str, Node]]:
 
 
 def readable(config: object) -> Any:
-    """Settings as plain values; keys, tokens and passwords inside URLs masked."""
+    """Settings as plain values; keys, tokens and passwords masked, options of places too."""
     plain = msgspec.to_builtins(config, enc_hook=str)
+    for place in ("storage", "task_queue", "result_storage", "event_storage"):
+        if given := (plain.get(place) or {}).get("options"):
+            plain[place]["options"] = dict.fromkeys(given, MASK)
     if plain.get("signing_keys"):
         plain["signing_keys"] = [[pair[0], MASK] for pair in plain["signing_keys"]]
     return _masked_urls(plain)

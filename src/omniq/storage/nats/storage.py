@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.storage.base import Capabilities
 from omniq.storage.durability import Durability, Promise
@@ -73,4 +75,4 @@ class AsyncNATSStorage(AsyncLogStorage):
 
     def _promise(self, log: Log) -> Promise:
         assert isinstance(log, NATSLog)
-        return log.promise
+        return msgspec.structs.replace(log.promise, place=self.describe())
