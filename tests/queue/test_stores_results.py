@@ -480,6 +480,22 @@ async def test_a_place_down_at_the_start_stops_nobody(
     await places.stores.close()
 
 
+async def test_what_was_moved_leaves_nothing_to_be_read_by_mistake(
+    places: Apart, clock: ManualClock
+) -> None:
+    """Results of parents stay readable where their children wait, also those taken back."""
+    parent = await start(places)
+    await places.stores.apply([insert(parent.id)])
+    places.no_results.down()
+    move = finish(parent, b"v", until=START + SECOND, patch={"keep_until": START + HOUR})
+    await places.stores.apply([move])
+    places.no_results.up()
+    await moved(places)
+    assert await value(places, parent.id) == b"v"
+    clock.advance(2)
+    assert await value(places, parent.id) is None
+
+
 # ---- a task place that keeps no results
 
 
