@@ -209,6 +209,41 @@ def test_who_is_alone_hardly_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(paused) <= 80 // fair.EVERY
 
 
+def test_a_winner_pauses_long_enough_for_whoever_tries_in_vain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, paused = [100.0], list[float]()
+
+    def sleep(seconds: float) -> None:
+        paused.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr(fair, "seconds", lambda: now[0])
+    monkeypatch.setattr("omniq.storage.log.fair.time.sleep", sleep)
+    turns = fair.Turns()
+
+    def win(times: int) -> list[float]:
+        paused.clear()
+        for _ in range(times):
+            turns.won(0.02)
+            turns.wait()
+        return paused
+
+    assert win(fair.EVERY - 1) == []
+    assert win(1) == [pytest.approx(0.06)], "a read, a put that fails, a put that does not"
+    assert win(2 * fair.EVERY - 1) == [], "nobody came: the next one is further off"
+    assert len(win(1)) == 1
+    turns.read(0.01)
+    turns.lost()
+    assert turns.crowded()
+    assert all(0.01 <= pause <= 0.0201 for pause in win(fair.EVERY - 1))
+    assert len(paused) == fair.EVERY - 1, "after each win while others are there"
+    now[0] += fair.RECENT
+    assert not turns.crowded()
+    assert win(1) == [pytest.approx(0.04)]
+    assert win(fair.EVERY) == []
+
+
 # ---- time
 
 

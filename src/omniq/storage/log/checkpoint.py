@@ -38,6 +38,8 @@ BYTES: Final = 8 << 20
 """Or bytes of segments."""
 SHARE: Final = 20
 """A checkpoint is written when this many times the last one's duration has passed since."""
+AGAIN: Final = 0.5
+"""Seconds a checkpoint is taken to cost at least after one has failed."""
 DAY: Final[Ms] = 86_400_000
 
 _LOG: Final = logging.getLogger("omniq.storage")
@@ -179,7 +181,7 @@ class Keeper:
         try:
             self._write(tables, number, last, at)
         except StorageError as error:
-            self._written = seconds()
+            self._written, self._cost = seconds(), max(self._cost, AGAIN)
             _LOG.warning("a checkpoint could not be written, the next one will be: %s", error)
 
     def _write(self, tables: Tables, number: int, last: str, at: Ms) -> None:

@@ -34,6 +34,9 @@ IDLE: Final = 1.0
 AWAY: Final = 1.0
 """Seconds between two looks at a log that does not answer."""
 
+UNIT_BYTES: Final = 512
+"""What a unit comes to without its values; of those, large ones go elsewhere."""
+
 _LOG: Final = logging.getLogger("omniq.storage")
 
 
@@ -74,6 +77,17 @@ class Scribe:
         self._answers: list[tuple[_Call, Any, BaseException | None]] = []
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+
+    def join(self) -> None:
+        """One more uses it."""
+        with self._starting:
+            self.users += 1
+
+    def leave(self) -> bool:
+        """One less does; whether that was the last."""
+        with self._starting:
+            self.users -= 1
+            return self.users == 0
 
     async def ask(self, ask: Any) -> Any:
         """Have a Request committed, a Look taken, or a function of the engine called."""
@@ -148,7 +162,7 @@ class Scribe:
         looks: list[_Call] = []
         while waiting:
             if isinstance(waiting[0].ask, Request):
-                self._commit(_group(waiting))
+                self._commit(_group(waiting, self.engine.log.manners.segment_bytes // 2))
             elif isinstance(waiting[0].ask, Look):
                 looks.append(waiting.popleft())
             else:
@@ -294,7 +308,7 @@ def _commit_all(engine: LogEngine, requests: Sequence[Request[Any]], parcel: Par
     )
 
 
-def _group(waiting: deque[_Call]) -> list[_Call]:
+def _group(waiting: deque[_Call], limit: int) -> list[_Call]:
     """The requests at the head that can be one commit; taken out."""
     first = waiting.popleft()
     group = [first]
@@ -309,7 +323,7 @@ def _group(waiting: deque[_Call]) -> list[_Call]:
         if not isinstance(request, Request) or request.alone:
             break
         units, size = units + len(request.units), size + call.size
-        if units > COMMIT_UNITS or size > GROUP_BYTES:
+        if units > COMMIT_UNITS or size > limit:
             break
         if request.claim and request.claim in claims:
             break
@@ -322,10 +336,6 @@ def _group(waiting: deque[_Call]) -> list[_Call]:
     return group
 
 
-GROUP_BYTES: Final = 4 << 20
-"""Bytes of values that several callers' commits have together at most."""
-
-
 def _about(unit: Unit) -> str:
     """The row a unit is about."""
     if isinstance(unit, Insert):
@@ -334,12 +344,13 @@ def _about(unit: Unit) -> str:
 
 
 def _size(units: Sequence[Unit]) -> int:
-    size = 0
+    """About how many bytes of a segment units come to."""
+    size = UNIT_BYTES * len(units)
     for unit in units:
         if type(unit) is Insert:
-            size += len(unit.row.body)
+            size += min(len(unit.row.body), UNIT_BYTES)
         elif type(unit) is Move and unit.result is not None:
-            size += len(unit.result.value)
+            size += min(len(unit.result.value), UNIT_BYTES)
     return size
 
 

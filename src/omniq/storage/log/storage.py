@@ -72,7 +72,7 @@ class AsyncLogStorage(TablesStorage):
             if self._scribe.pid != os.getpid():
                 self._scribe = Scribe(self._engine)
             scribe = self._scribe
-            scribe.users += 1
+            scribe.join()
             try:
                 promise = cast(Promise, await scribe.ask(lambda: self._promise(scribe.open().log)))
                 tell(promise, self._durability)
@@ -92,8 +92,7 @@ class AsyncLogStorage(TablesStorage):
 
     async def _let_go(self) -> None:
         scribe = self._scribe
-        scribe.users -= 1
-        if scribe.pid == os.getpid() and scribe.users == 0:
+        if scribe.leave() and scribe.pid == os.getpid():
             await scribe.ask(scribe.close)
 
     def twin(self) -> Self:
