@@ -314,7 +314,8 @@ class FileStorage(Storage):
     A bucket costs per request: one PUT per commit (up to a hundred or more tasks go into one
     while it is busy), one GET per look for others' commits, every 50 ms while there is work
     and down to every 2 s while there is none. An idle process asks for about 43,000 GETs a
-    day; eight busy ones on one bucket make some 150 PUTs a second at most.
+    day, an idle worker adds a PUT for each heartbeat; eight busy ones on one bucket make some
+    150 PUTs a second at most.
     """
 
     def __init__(
