@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -21,6 +21,7 @@ from omniq.storage.postgres.options import schema_of as schema_named
 from omniq.storage.postgres.promise import promise_of
 
 from ..conformance import kit
+from ..servers.postgres import Postgres
 from .postgres_kit import behind, new, schema_of
 
 pytestmark = pytest.mark.asyncio
@@ -54,18 +55,16 @@ async def test_a_worker_goes_on_beside_a_newer_one(postgres_url: str, clock: Man
     async with new(postgres_url, clock=clock) as old, behind(postgres_url) as connection:
         running = await kit.add_running(old, owner="old")
         schema = schema_of(old)
-        await connection.execute(
-            f"""
+        await connection.execute(f"""
             ALTER TABLE {schema}.task ADD COLUMN colour text NOT NULL DEFAULT 'red';
             CREATE FUNCTION {schema}.claim_v2() RETURNS text LANGUAGE sql AS $$ SELECT 'new' $$;
             INSERT INTO {schema}.omniq_schema (version, oldest) VALUES (2, 1);
             UPDATE {schema}.task SET colour = 'blue';
-            """
-        )
+            """)
         async with old.twin() as opened_after:
             for storage in (old, opened_after):
                 task = await kit.add(storage)
-                receipt, batch = await storage.exchange([], kit.claim(owner="old"))
+                _, batch = await storage.exchange([], kit.claim(owner="old"))
                 assert kit.ids(batch.tasks) == [task.id]
                 await kit.apply(storage, kit.finish(batch.tasks[0]))
                 assert await kit.status(storage, task.id) is Status.SUCCEEDED
@@ -141,8 +140,10 @@ async def test_a_schema_made_by_the_administrator_is_enough(postgres_url: str) -
         await kit.add(storage)
 
 
-async def test_a_wrong_password_is_a_setting_to_change(private_postgres: object) -> None:
-    server = private_postgres()  # type: ignore[operator]
+async def test_a_wrong_password_is_a_setting_to_change(
+    private_postgres: Callable[[], Postgres],
+) -> None:
+    server = private_postgres()
     with pytest.raises(ConfigError, match=r"user or password.*OMNIQ_STORAGE_URL") as caught:
         await new(address(server.url, user="omniq", password=SECRET)).open()
     unseen(caught.value)

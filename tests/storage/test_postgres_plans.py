@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from omniq.clock import ManualClock
-from omniq.models import Insert, Move, TaskRow
+from omniq.models import Insert, Move, Status, TaskRow
 from omniq.models.filters import TaskFilter
 from omniq.storage import postgres
 from omniq.storage.postgres import AsyncPostgresStorage
@@ -147,7 +147,7 @@ async def test_the_cost_does_not_grow_with_what_is_kept(backlog: Backlog, call: 
 async def test_a_claim_reads_what_it_takes_in_the_order_of_the_index(backlog: Backlog) -> None:
     text = files(postgres).joinpath("functions", "claim_v1.sql").read_text()
     chosen = re.findall(
-        r"SELECT t\.id FROM \{schema\}\.task t\s+WHERE t\.status = 40.*?LOCKED", text, re.S
+        r"SELECT t\.id FROM \{schema\}\.task t\s+WHERE t\.status = 40.*?LOCKED", text, re.DOTALL
     )
     assert len(chosen) == 2, "with and without a hint"
     for statement in chosen:
@@ -173,7 +173,7 @@ async def test_pages_and_counts_are_read_from_an_index(backlog: Backlog) -> None
     storage = backlog.storage
     assert len((await storage.find_tasks(TaskFilter(), limit=10)).rows) == 10
     counted = {count.status: count.count for count in await storage.count_tasks()}
-    assert counted[kit.Status.READY] == MANY
+    assert counted[Status.READY] == MANY
     schema = schema_of(storage)
     page = f"SELECT id FROM {schema}.task WHERE id < '60' ORDER BY id DESC LIMIT 10"
     dead = f"SELECT id FROM {schema}.task WHERE status >= 70 ORDER BY id DESC LIMIT 10"

@@ -47,24 +47,23 @@ async def admin(server: Valkey) -> Redis:
 
 async def test_a_server_killed_and_restarted_keeps_what_it_acknowledged(server: Valkey) -> None:
     units = [insert() for _ in range(20)]
-    async with AsyncRedisStorage(server.url) as storage:
-        async with storage.listen(["queue:q"]) as ear:
-            assert (await storage.apply(units)).outcome == [Applied.APPLIED] * 20
-            # everysec: a crash of the server alone loses nothing it has written to the file.
-            server.kill()
-            with pytest.raises(StorageUnavailable):
-                await storage.count_tasks()
-            server.start()
-            found = await storage.get_tasks([unit.row.id for unit in units])
-            assert [row.id for row in found] == [unit.row.id for unit in units]
-            while await ear.wait(0.01):
+    async with AsyncRedisStorage(server.url) as storage, storage.listen(["queue:q"]) as ear:
+        assert (await storage.apply(units)).outcome == [Applied.APPLIED] * 20
+        # everysec: a crash of the server alone loses nothing it has written to the file.
+        server.kill()
+        with pytest.raises(StorageUnavailable):
+            await storage.count_tasks()
+        server.start()
+        found = await storage.get_tasks([unit.row.id for unit in units])
+        assert [row.id for row in found] == [unit.row.id for unit in units]
+        while await ear.wait(0.01):
+            pass
+        async with asyncio.timeout(20), storage.twin() as other:
+            await storage._post.ready()
+            await ear.wait(0.01)
+            await other.apply([insert()])
+            while "queue:q" not in await ear.wait(5):
                 pass
-            async with asyncio.timeout(20), storage.twin() as other:
-                await storage._post.ready()
-                await ear.wait(0.01)
-                await other.apply([insert()])
-                while "queue:q" not in await ear.wait(5):
-                    pass
 
 
 async def test_a_connection_the_server_cut_is_no_trouble(server: Valkey, admin: Redis) -> None:

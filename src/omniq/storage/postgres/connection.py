@@ -125,15 +125,21 @@ class Database:
         for attempt in range(1, TRIES + 1):
             try:
                 async with pool.acquire(timeout=self._options.timeout) as connection:
-                    return await work(cast(Connection, connection))
+                    try:
+                        return await work(cast(Connection, connection))
+                    except asyncpg.InternalClientError:  # it was lost in an awkward moment
+                        connection.terminate()
+                        raise
             except BaseException as error:
                 if attempt < TRIES and _state(error) in _CROSSED:
                     await asyncio.sleep(random.uniform(0, 0.005 * attempt))
                     continue
                 ours = self.explain(error)
-                if not lost and _is_lost(error):  # the pool makes a new one
-                    lost = True
-                    continue
+                if _is_lost(error):
+                    await pool.expire_connections()  # the others are as old
+                    if not lost:
+                        lost = True
+                        continue
                 raise ours from None
         raise AssertionError("unreachable")
 
@@ -218,9 +224,8 @@ def _is_lost(error: BaseException) -> bool:
     state = _state(error)
     if state is not None:
         return state[:2] == "08" or state in ("57P01", "57P02")
-    return isinstance(error, OSError | asyncpg.InterfaceError) and not isinstance(
-        error, TimeoutError | asyncpg.DataError
-    )
+    kinds = OSError | asyncpg.InterfaceError | asyncpg.InternalClientError
+    return isinstance(error, kinds) and not isinstance(error, TimeoutError | asyncpg.DataError)
 
 
 async def _keep(connection: Connection) -> None:

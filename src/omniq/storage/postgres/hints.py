@@ -73,7 +73,7 @@ class Hints:
             if hint is not None and len(rows) < slot.limit:
                 self._keys.pop(line, None)
                 empty = empty or not rows
-            elif rows and (hint is not None or steps > PATIENCE + 10 * len(rows)):
+            elif rows and (hint is not None or steps > PATIENCE + len(rows)):
                 until = time.monotonic() + LASTS
                 if hint is not None:
                     until = self._keys.get(line, (hint, until))[1]
