@@ -102,8 +102,9 @@ def parse(url: str) -> tuple[Address, dict[str, Any]]:
     user, hosts = _userinfo(parts.netloc)
     login = user | {name: given.pop(name) for name in tuple(_LOGIN) if name in given}
     path, service = "", given.pop("service", "")
+    nodes: tuple[Node, ...] = ()
     if scheme == "unix":
-        path, nodes = unquote(parts.path), ()
+        path = unquote(parts.path)
         if not path:
             raise _refuse(shown, "a unix socket needs a path: unix:///run/redis.sock")
         login.setdefault("db", 0)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final, Self
 
-from redis.asyncio.connection import Connection
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from omniq.storage.hub import Hub, HubEar
@@ -36,7 +36,7 @@ class Post:
         self._heard: set[str] = set()
         """Topics the server has confirmed."""
         self._confirmed = asyncio.Event()
-        self._connection: Connection | None = None
+        self._connection: AbstractConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self._last = 0.0
         self._sending: set[asyncio.Task[None]] = set()
@@ -89,7 +89,7 @@ class Post:
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
-    async def _tell(self, connection: Connection, *command: bytes) -> None:
+    async def _tell(self, connection: AbstractConnection, *command: bytes) -> None:
         with contextlib.suppress(RedisError, OSError):  # the reader sees it too
             await connection.send_command(*command, check_health=False)
 
@@ -118,7 +118,7 @@ class Post:
                 await connection.disconnect(nowait=True)
             await asyncio.sleep(pause)
 
-    async def _hear(self, connection: Connection) -> None:
+    async def _hear(self, connection: AbstractConnection) -> None:
         if self._wanted:
             channels = map(self._channel, self._wanted)
             await connection.send_command(b"SUBSCRIBE", *channels, check_health=False)
@@ -130,7 +130,7 @@ class Post:
         finally:
             watching.cancel()
 
-    async def _watch(self, connection: Connection) -> None:
+    async def _watch(self, connection: AbstractConnection) -> None:
         """Ask now and then, and give a connection up that does not answer."""
         while time.monotonic() - self._last < 2 * PING:
             await asyncio.sleep(PING)

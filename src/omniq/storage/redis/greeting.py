@@ -74,16 +74,15 @@ async def _settings(link: Link) -> dict[str, str]:
     try:
         settings: dict[str, str] = {}
         for name in _SETTINGS:
-            for key, value in _pairs(await link.ask(b"CONFIG GET", name)):
-                settings[key] = value
+            settings |= _pairs(await link.ask(b"CONFIG GET", name))
     except ResponseError:
         return {}
     return settings
 
 
-def _pairs(answer: list[Any]) -> list[tuple[str, str]]:
+def _pairs(answer: list[Any]) -> dict[str, str]:
     words = [word.decode(errors="replace") for word in answer]
-    return list(zip(words[::2], words[1::2], strict=False))
+    return dict(zip(words[::2], words[1::2], strict=False))
 
 
 def _promise(

@@ -12,7 +12,12 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
-from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError, ResponseError
@@ -55,7 +60,7 @@ class Link:
         self._wait = (b"WAIT", wait_replicas, round(wait_timeout * 1000))
         self._wait_replicas = wait_replicas
         self._room = asyncio.Semaphore(max_connections)
-        self._idle: deque[Connection] = deque()
+        self._idle: deque[AbstractConnection] = deque()
         self._master: Node | None = None
         self._era = 0
         """Raised when all connections of before are to be forgotten."""
@@ -132,7 +137,7 @@ class Link:
             )
         return answer
 
-    async def _connection(self) -> Connection:
+    async def _connection(self) -> AbstractConnection:
         while self._idle:
             connection = self._idle.pop()
             try:
@@ -148,13 +153,13 @@ class Link:
             self._master = None
             raise Lost(error, sent=False) from None
 
-    async def connect(self) -> Connection:
+    async def connect(self) -> AbstractConnection:
         """A new connection to the server, logged in."""
         if self.address.mode != "plain" and self._master is None:
             self._master = await self._find()
         connection = self._make(self._master or (self.address.nodes or ((),))[0])
         try:
-            await connection.connect()
+            await connection.connect()  # type: ignore[no-untyped-call]
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
@@ -202,7 +207,7 @@ class Link:
         for node in self.address.nodes:
             connection = self._make(node, asking=True)
             try:
-                await connection.connect()
+                await connection.connect()  # type: ignore[no-untyped-call]
                 found = await self._ask_master(connection, node)
             except (RedisError, OSError) as error:
                 problem = error
@@ -213,7 +218,7 @@ class Link:
                 return found
         raise problem
 
-    async def _ask_master(self, connection: Connection, node: Node) -> Node | None:
+    async def _ask_master(self, connection: AbstractConnection, node: Node) -> Node | None:
         sentinel = self.address.mode == "sentinel"
         asked = ("GET-MASTER-ADDR-BY-NAME", self.address.service) if sentinel else ("SLOTS",)
         await connection.send_command("SENTINEL" if sentinel else "CLUSTER", *asked)
@@ -228,7 +233,7 @@ class Link:
                 return ((master[0] or b"").decode() or node[0], int(master[1]))
         return None
 
-    def _make(self, node: Any, *, asking: bool = False) -> Connection:
+    def _make(self, node: Any, *, asking: bool = False) -> AbstractConnection:
         address = self.address
         login = dict(address.login)
         if asking and address.mode == "sentinel":
@@ -248,7 +253,7 @@ class Link:
         return Connection(**options)
 
 
-async def _answer(connection: Connection) -> Any:
+async def _answer(connection: AbstractConnection) -> Any:
     """The next answer, an error as a value."""
     try:
         return await connection.read_response(disable_decoding=True)
@@ -265,7 +270,7 @@ def _is_unknown(error: ResponseError) -> bool:
 _drops: set[asyncio.Task[None]] = set()
 
 
-def _drop(connection: Connection) -> None:
+def _drop(connection: AbstractConnection) -> None:
     task = asyncio.get_running_loop().create_task(connection.disconnect(nowait=True))
     _drops.add(task)
     task.add_done_callback(_drops.discard)

@@ -58,9 +58,7 @@ async def find_tasks(ask: Ask, filter: TaskFilter, limit: int, cursor: str | Non
     told, folded = _told(filter), None if filter.text is None else filter.text.casefold()
     rows: list[TaskRow] = []
     for _ in range(CALLS if filter.text is None else TEXT_CALLS):
-        more = await ask(
-            "find", limit - len(rows), SCAN, cursor, filter.oldest_first, told
-        )
+        more = await ask("find", limit - len(rows), SCAN, cursor, filter.oldest_first, told)
         last, full, found = _found(more)
         rows += [row for row in found if _matches(filter, folded, row)]
         cursor = last or (cursor if full else None)

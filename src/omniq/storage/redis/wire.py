@@ -90,13 +90,12 @@ def units_out(units: Sequence[Unit]) -> list[Any]:
     shape: Any = None
     flat: list[Any] = []
     for unit in units:
-        kind = type(unit)
-        if kind is Insert and _is_plain(unit):
+        if isinstance(unit, Insert) and _is_plain(unit):
             if shape is not Insert:
                 shape, flat = Insert, []
                 out.append((_INSERTS, flat))
             flat += _new(unit.row)
-        elif kind is Move and _is_end(unit):
+        elif isinstance(unit, Move) and _is_end(unit):
             like = (unit.to, unit.wake, tuple(unit.patch), unit.result is None)
             if shape != like:
                 shape, flat = like, []
@@ -105,24 +104,25 @@ def units_out(units: Sequence[Unit]) -> list[Any]:
             _end(unit, flat)
         else:
             shape = None
-            out.append(_UNITS[kind](unit))
+            out.append(_UNITS[type(unit)](unit))
     return out
 
 
 def _is_plain(unit: Insert) -> bool:
+    """Whether it is in its first state, and a look at no other row is needed."""
     row = unit.row
-    return not (unit.deps or unit.events or row.attempt or row.epoch or row.losses or row.flags) and (
-        row.unique
-        is row.expires_at
-        is row.keep_until
-        is row.group
-        is row.error
-        is row.progress
-        is row.fault
-        is row.owner
-        is row.started_at
-        is row.finished_at
-        is None
+    return (
+        not (unit.deps or unit.events or row.attempt or row.epoch or row.losses or row.flags)
+        and row.unique is None
+        and row.expires_at is None
+        and row.keep_until is None
+        and row.group is None
+        and row.error is None
+        and row.progress is None
+        and row.fault is None
+        and row.owner is None
+        and row.started_at is None
+        and row.finished_at is None
     )
 
 
