@@ -144,6 +144,8 @@ async def test_a_killed_place_loses_no_acknowledged_enqueue(
     for worker in workers:
         await says(worker, "ready")
     senders = [hire("enqueue", f"e{n}", TASKS // 2) for n in range(2)]
+    for sender in senders:
+        await says(sender, "ready")
     await until(lambda: len(checker.acked_in(folder)) > TASKS // 4)
     if site.server is None:  # whoever works at such a place is the place
         for program in (*workers, *senders):

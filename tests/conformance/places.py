@@ -43,6 +43,8 @@ class Place(NamedTuple):
     """Several processes may use it at once; `capabilities.multiprocess` says the same."""
     shared: bool = True
     """Two that are made alike are at one place; else a second client must be a twin."""
+    examples: int = 30
+    """How many histories the state machine tries, a third of it through the blocking face."""
     empty: Callable[[str, str], None] | None = None
     """Empties a namespace at a URL for the next test; where making a new one costs too much."""
     cluster: bool = False
@@ -125,13 +127,15 @@ PLACES: dict[str, Place] = {
     "sqlite": Place("SQLiteStorage", _sqlite),
     "postgres": Place("PostgresStorage", _served, "postgres_url", empty=_empty_postgres),
     "redis": Place("RedisStorage", _served, "redis_url"),
-    "nats": Place("NATSStorage", _served, "nats_url"),
+    "nats": Place("NATSStorage", _served, "nats_url", examples=12),
     # The same storages by other ways; what the blocking face adds was shown above.
-    "file-obstore": Place("FileStorage", _file_obstore, faces=("async",)),
-    "file-s3": Place("FileStorage", _file_s3, "s3_server", faces=("async",)),
-    "file-fsspec": Place("FileStorage", _file_fsspec, faces=("async",)),
-    "file-memory": Place("FileStorage", _file_memory, faces=("async",), processes=False),
-    "file-s3fs": Place("FileStorage", _file_s3fs, "s3_server", faces=("async",)),
+    "file-obstore": Place("FileStorage", _file_obstore, faces=("async",), examples=6),
+    "file-s3": Place("FileStorage", _file_s3, "s3_server", faces=("async",), examples=6),
+    "file-fsspec": Place("FileStorage", _file_fsspec, faces=("async",), examples=6),
+    "file-memory": Place(
+        "FileStorage", _file_memory, faces=("async",), examples=6, processes=False
+    ),
+    "file-s3fs": Place("FileStorage", _file_s3fs, "s3_server", faces=("async",), examples=6),
     "redis-cluster": Place("RedisStorage", _redis_cluster, "redis_cluster_url", cluster=True),
     "nats-r3": Place("NATSStorage", _nats_r3, "nats_cluster_url", cluster=True),
 }
