@@ -164,9 +164,9 @@ def _read(url: str, wish: Wish) -> tuple[str, str, Wish]:
 
 def _local(scheme: str, path: str) -> Path:
     if not path.startswith("/"):
-        host = path.partition("/")[0]
+        where = mask_url(f"{scheme}://{path}")
         raise ConfigError(
-            f"{scheme}://{host} names a host, not a directory: write three slashes before an "
+            f"{where!r} names a host, not a directory: write three slashes before an "
             f"absolute path ({scheme}:///var/lib/tasks), or a path without scheme"
         )
     return Path(unquote(path))
