@@ -82,8 +82,8 @@ async def test_credentials_in_a_url_are_not_shown() -> None:
         assert "secret-word" not in AsyncFileStorage(**options).describe()
 
 
-async def test_at_obstore_is_the_same_as_the_keyword(tmp_path: Path) -> None:
-    one = AsyncFileStorage.at_obstore(f"file://{tmp_path}/objects", namespace="shop")
+async def test_two_that_are_made_alike_are_at_one_place(tmp_path: Path) -> None:
+    one = AsyncFileStorage(obstore_uri=f"file://{tmp_path}/objects", namespace="shop")
     two = AsyncFileStorage(obstore_uri=f"file://{tmp_path}/objects", namespace="shop")
     assert one.describe() == two.describe() == f"file://{tmp_path}/objects (namespace shop)"
     async with one, two:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.storage.base import Capabilities
@@ -78,11 +78,6 @@ class AsyncFileStorage(AsyncLogStorage):
             local=self._home.local,
             durability=self._home.grade,
         )
-
-    @classmethod
-    def at_obstore(cls, uri: str, **options: Any) -> Self:
-        """The storage at a URI of obstore; `options` as for the class."""
-        return cls(obstore_uri=uri, **options)
 
     def describe(self) -> str:
         named = "" if self.namespace == "default" else f" (namespace {self.namespace})"
