@@ -71,7 +71,6 @@ FACES = [
     Face(
         *("omniq.storage.file", "AsyncFileStorage", "FileStorage"),
         lazy=True,
-        hidden=("at_obstore",),
     ),
     Face(
         *("omniq.storage.postgres", "AsyncPostgresStorage", "PostgresStorage"),
