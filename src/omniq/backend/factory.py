@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypedDict, Unpack
 
-from omniq.backend.places import PLACES, checks_options, options_of
+from omniq.backend.places import PLACES, options_of
 from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.config.places import EVENTS_ONLY, type_of
 from omniq.errors import ConfigError, UnknownOption, did_you_mean
@@ -52,7 +52,7 @@ def make_storage(
     make = PLACES[kind].load()
     known = options_of(make)
     for name in options:
-        if name == "clock" or (name not in known and not checks_options(make)):
+        if name not in known:
             raise UnknownOption(name, known, where=f"{kind} storage")
     return make(*where, clock=clock, **options)
 
@@ -73,8 +73,7 @@ def _create(config: StorageConfig, common: Common) -> object:
         options = said | options
     else:
         where = () if config.obstore_uri else place.default(common.get("base_dir", BASE_DIR))
-    known = options_of(place.load())
     for name in ("namespace", "durability"):
-        if name in common and name in known:
+        if name in common:
             options.setdefault(name, common[name])
     return make_storage(kind, where, options, clock=common.get("clock", SYSTEM_CLOCK))

@@ -45,12 +45,6 @@ class Place(Struct, frozen=True, kw_only=True):
             ) from None
 
 
-def checks_options(storage: Callable[..., Any]) -> bool:
-    """Whether a constructor takes any name, and refuses the unknown ones by itself."""
-    kinds = (parameter.kind for parameter in signature(storage).parameters.values())
-    return Parameter.VAR_KEYWORD in kinds
-
-
 def options_of(storage: Callable[..., Any]) -> Mapping[str, Any]:
     """What a constructor takes by name, with defaults; the clock is nothing to configure."""
     return {
