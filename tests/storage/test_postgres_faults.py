@@ -109,7 +109,7 @@ async def test_a_cut_in_the_middle_of_a_claim_gives_the_rows_once(
                     "SELECT count(*) FROM pg_stat_activity "
                     "WHERE application_name = $1 AND wait_event_type = 'Lock'"
                 )
-                while not await administrator.fetchval(waits, name):
+                while not await administrator.fetchval(waits, name):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
                 await cut(administrator, name)
             await lock.rollback()

@@ -19,7 +19,7 @@ SCAN: Final = 100_000
 """Rows any other search looks at."""
 GAP: Final = 60_000
 """Milliseconds a reader of events waits for a number that was given away but not yet seen."""
-GAPS: Final = 500
+GAPS: Final = 100
 """Numbers below the newest among which it looks for such."""
 _ANY: Final = (TaskFilter(), TaskFilter(oldest_first=True))
 
