@@ -91,6 +91,14 @@ def bulk(runs: int, tasks: int, places: list[str]) -> None:
             )
             title = f"{place}: {tasks:,} tasks enqueued, 1,000 a call"
             show(title, tasks, floor, own, wanted="at least 0.4")
+    if "redis" in places:
+        floor, own = interleaved(
+            runs,
+            ("redis", lambda url, folder: redis.bulk(url, tasks, tight=True)),
+            ("redis", lambda url, folder: ours.bulk(url, folder, tasks)),
+        )
+        title = f"redis: {tasks:,} tasks enqueued, against one script of SETs"
+        show(title, tasks, floor, own, wanted="for orientation")
 
 
 def enqueue(runs: int, tasks: int, places: list[str]) -> None:
