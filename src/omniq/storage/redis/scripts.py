@@ -16,7 +16,7 @@ FORMAT: Final = 1
 """The format these scripts write. A reader of an older one is told by `meta.min_reader`."""
 
 _PARTS: Final = {
-    "exchange": ("base", "rows", "edges", "apply", "claim", "exchange"),
+    "exchange": ("base", "rows", "edges", "apply", "plain", "units", "claim", "exchange"),
     "extend": ("base", "rows", "extend"),
     "sweep": ("base", "rows", "edges", "sweep"),
     "tasks": ("base", "rows", "tasks"),

@@ -1,0 +1,99 @@
+-- The usual course of things, many rows at once: new rows and ended runs without ties.
+
+-- Many rows that are nothing but new, in one flat list: id, line, run_at, head, body.
+local function insert_plain(u, outcomes)
+  local f, at = u[2], #outcomes
+  for k = 1, #f, 5 do
+    local id, line, run_at = f[k], f[k + 1], f[k + 2]
+    local key = row_key(id)
+    at = at + 1
+    if not fresh[id] and call('EXISTS', key) == 1 then
+      outcomes[at] = ALREADY
+    else
+      fresh[id] = nil
+      local status = run_at > now and SCHEDULED or READY
+      call('HSET', key, 's', status, 'l', line, 'r', run_at, 'h', f[k + 3], 'b', f[k + 4])
+      zadd(P .. 'ids', id, '0')
+      if status == READY then
+        local parts = split(line)
+        zadd(P .. 'r:' .. line, id, run_at)
+        put_priority(parts)
+        count(parts.queue, READY, 1)
+        woken[parts.queue] = true
+        topics['queue:' .. parts.queue] = true
+      else
+        enter(id, status, line, run_at)
+      end
+      outcomes[at] = APPLIED
+    end
+  end
+end
+
+-- Many ends of runs that changed the same fields, in one flat list:
+-- id, epoch, claim, the fields' values, result, until ('' where there is none).
+local function end_plain(u, outcomes)
+  local to, wake, fields, with_result, f = u[2], u[3], u[4], u[5], u[6]
+  local n, at, keep, ended_ = #fields, #outcomes, P .. 'keep', 0
+  local step = 3 + n + (with_result and 2 or 0)
+  local args = { '', 's', to, 'c', '', 'z', '1' }
+  local index, queues = INDEXED[to] and P .. 'st:' .. to, {}
+  for k = 1, #f, step do
+    local id = f[k]
+    local key = row_key(id)
+    local v = call('HMGET', key, 'c', 'e', 'l', 'o', 'm', 'f', 'g')
+    at = at + 1
+    if v[1] ~= f[k + 2] or tonumber(v[2]) ~= f[k + 1] then
+      outcomes[at] = REFUSED
+    elseif v[7] or v[5] or v[6] then -- it has ties or flags: the careful way
+      local patch = {}
+      for i = 1, n do
+        patch[2 * i - 1], patch[2 * i] = fields[i], f[k + 2 + i]
+      end
+      local value, till = f[k + 3 + n], f[k + 4 + n]
+      local unit = { 2, id, RUNNING, to, f[k + 1], f[k + 2], patch, nil, nil, wake }
+      if with_result then
+        unit[8], unit[9] = value, till ~= '' and till or nil
+      end
+      local outcome, _, _, refused = move(unit)
+      outcomes[at] = outcome
+      if refused and refused > 0 then
+        outcomes.riders = outcomes.riders or {}
+        table.insert(outcomes.riders, { at - 1, refused })
+      end
+    else
+      args[1] = key
+      for i = 1, n do
+        local value = f[k + 2 + i]
+        args[6 + 2 * i], args[7 + 2 * i] = fields[i], value
+        if fields[i] == 'k' and value ~= '' then
+          zadd(keep, id, value)
+        end
+      end
+      call('HSET', unpack(args))
+      local owner, line = v[4], v[3]
+      ran(owner, v[1], 1)
+      queues[line] = (queues[line] or 0) + 1
+      if index then
+        zadd(index, id, '0')
+      end
+      outcomes[at] = APPLIED
+      if with_result then
+        local till = f[k + 4 + n]
+        local kept = put_result(id, f[k + 1], f[k + 3 + n], till ~= '' and till or nil)
+        if not kept then
+          outcomes.riders = outcomes.riders or {}
+          table.insert(outcomes.riders, { at - 1, 1 })
+        end
+      end
+      ended_ = ended_ + 1
+    end
+  end
+  for line, m in pairs(queues) do
+    local queue = split(line).queue
+    count(queue, RUNNING, -m)
+    count(queue, to, m)
+  end
+  if ended_ > 0 and wake then
+    topics['inbox:' .. wake] = true
+  end
+end
