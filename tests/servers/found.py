@@ -16,7 +16,7 @@ def on_path(*names: str) -> Path | None:
         return None
     for name in names:
         if found := shutil.which(name):
-            return Path(found).resolve()
+            return Path(found).absolute()  # not resolved: some programs ask for their own name
     return None
 
 

