@@ -27,7 +27,7 @@ from tests.conformance import kit
 from tests.conformance.kit import claim, finish
 from tests.servers.nats import Nats, NatsCluster
 
-from .nats_hand import Wire, by_operator, new_namespace, opened
+from .nats_hand import Wire, by_operator, new_namespace
 
 pytestmark = pytest.mark.asyncio
 
@@ -65,18 +65,6 @@ def wire(nats_url: str) -> Iterator[Wire]:
         yield wire
 
 
-async def test_a_put_whose_answer_is_lost_is_not_known(wire: Wire) -> None:
-    namespace = new_namespace()
-    with opened(wire.url, namespace) as log:
-        assert log.put(1, b"one")
-        wire.swallow = f"oq.{namespace}.log".encode()
-        with pytest.raises(StorageUnavailable):
-            log.put(2, b"two")
-        assert wire.cuts == 1
-        assert list(log.read_on(2)) == [b"two"], "it had been put, and the way back is found"
-        assert not log.put(2, b"two")
-
-
 async def test_whatever_answer_is_lost_a_task_is_there_once(wire: Wire, nats_url: str) -> None:
     namespace = new_namespace()
     async with storage_at(wire.url, namespace) as storage, storage_at(nats_url, namespace) as seer:
@@ -93,15 +81,6 @@ async def test_whatever_answer_is_lost_a_task_is_there_once(wire: Wire, nats_url
             Status.RUNNING: 3,
             Status.READY: 2,
         }
-
-
-async def test_an_object_whose_answer_is_lost_is_there_once(wire: Wire) -> None:
-    namespace = new_namespace()
-    with opened(wire.url, namespace) as log:
-        wire.swallow = f"$O.OQ_{namespace}.M.".encode()
-        assert log.keep("big/one", b"x" * 300_000)
-        assert wire.cuts == 1
-        assert log.fetch("big/one") == b"x" * 300_000
 
 
 async def test_a_connection_that_breaks_is_made_again_and_ears_are_told(

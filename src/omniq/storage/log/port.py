@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -115,4 +115,17 @@ class Log(Protocol):
 
         It gives way after 100 ms at most; being right never depends on it.
         """
+        ...
+
+
+@runtime_checkable
+class Lively(Protocol):
+    """A log with a connection to look after while the engine's thread has nothing to do."""
+
+    def rest(self, seconds: float | None) -> None:
+        """Wait for `wake`, or for so many seconds. May return early."""
+        ...
+
+    def wake(self) -> None:
+        """End a `rest`, or the next one. From any thread."""
         ...

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from omniq.storage.hub import Hub
 from omniq.storage.log.cold import Parcel
 from omniq.storage.log.engine import LogEngine, TooLarge
 from omniq.storage.log.face import COMMIT_UNITS, Request
+from omniq.storage.log.port import Lively
 from omniq.storage.tables import Tables
 
 T = TypeVar("T")
@@ -72,6 +74,8 @@ class Scribe:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._told = False
         self._tells = False
+        self._lively: Lively | None = None
+        self._wake: Callable[[], object] = _nobody
         self._away = False
         self._wait = 0.0
         self._answers: list[tuple[_Call, Any, BaseException | None]] = []
@@ -94,6 +98,7 @@ class Scribe:
         future = asyncio.get_running_loop().create_future()
         with self._starting:
             self._calls.put(_Call(ask, future))
+            self._wake()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="omniq-log", daemon=True)
                 self._thread.start()
@@ -105,6 +110,7 @@ class Scribe:
         if not self._told:
             self._told = True
             self._calls.put(None)
+            self._wake()
 
     # -- in the thread --
 
@@ -138,8 +144,12 @@ class Scribe:
     def _next(self) -> deque[_Call]:
         """What has been asked for; nothing: it is time to look what others wrote."""
         found: deque[_Call] = deque()
+        patience = self._patience()
+        if self._lively is not None:
+            self._rest(self._lively, patience)
+            patience = 0
         with contextlib.suppress(Empty):
-            call = self._calls.get(timeout=self._patience())
+            call = self._calls.get(timeout=patience)
             while True:
                 if call is None:
                     self._told = False
@@ -147,6 +157,14 @@ class Scribe:
                     found.append(call)
                 call = self._calls.get_nowait()
         return found
+
+    def _rest(self, log: Lively, patience: float | None) -> None:
+        end = None if patience is None else time.monotonic() + patience
+        while self._calls.empty():
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                break
+            log.rest(left)
 
     def _patience(self) -> float | None:
         if self._engine is None or not self.hub.busy:
@@ -257,13 +275,16 @@ class Scribe:
                 engine.close()
                 raise
             self._engine = engine
+            if isinstance(engine.log, Lively):
+                self._lively, self._wake = engine.log, engine.log.wake
         return self._engine
 
     def close(self) -> None:
         """In the thread: close the log and end, if nobody uses it any more."""
         engine = self._engine
         if engine is not None and self.users == 0:
-            self._engine = None
+            self._engine = self._lively = None
+            self._wake = _nobody
             engine.close()
 
     # -- answers --
@@ -297,7 +318,11 @@ class Scribe:
         thread = self._thread
         if thread is not None and self.pid == os.getpid():
             self._calls.put(_Call(self.close, None))
+            self._wake()
             thread.join(5)
+
+
+def _nobody() -> None: ...
 
 
 def _commit_all(engine: LogEngine, requests: Sequence[Request[Any]], parcel: Parcel) -> list[Any]:

@@ -243,7 +243,9 @@ class Connection:
 
     async def _heard_error(self, error: Exception) -> None:
         # Not logged as it is: the driver reports every try to reconnect, with a traceback.
-        self._failed = error
+        # A server that lets nobody in may be heard to say so once, and then only hang up.
+        if self._failed is None or not isinstance(explain(self._failed, ""), ConfigError):
+            self._failed = error
         _LOG.debug("%s: %s", self.where, _plainly(error))
         subject = denial(error)
         if subject is None:

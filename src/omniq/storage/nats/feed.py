@@ -132,6 +132,13 @@ class Feed:
                     await self._make()
                 self._tell()
 
+    def begin_at(self, number: int) -> None:
+        """Forget what came: it was another stream's, or is not part of this one any more."""
+        self._life += 1
+        with self._lock:
+            self._start_at(number)
+        self._wake.set()
+
     async def leave(self) -> None:
         """Let the server forget the consumer."""
         if self._connection.is_up:

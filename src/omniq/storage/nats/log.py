@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import logging
-import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -34,11 +33,11 @@ from omniq.storage.nats.errors import (
     refusal,
 )
 from omniq.storage.nats.feed import Feed
+from omniq.storage.nats.loop import OwnLoop
 from omniq.storage.nats.objects import Objects
 from omniq.storage.nats.promise import promise_of
 from omniq.storage.nats.server import check_server
 from omniq.storage.nats.stream import Info, State, ask_state, have
-from omniq.storage.nats.thread import LoopThread
 
 T = TypeVar("T")
 
@@ -63,13 +62,12 @@ class NATSLog:
         # Replies and pushes to this client come here, so an account may be given the
         # subjects of one namespace and nothing else.
         self._inbox = f"oq.{namespace}.inbox.{uuid7().replace('-', '')}"
-        self._thread: LoopThread | None = None
+        self._loop: OwnLoop | None = None
         self._refused = 0
         self._tell: Callable[[], None] | None = None
-        self._closing = threading.Lock()
 
     def open(self) -> None:
-        self._thread = LoopThread(f"omniq-nats-{self._namespace}")
+        self._loop = OwnLoop()
         try:
             self._run(self._open)
         except BaseException:
@@ -77,10 +75,9 @@ class NATSLog:
             raise
 
     def close(self) -> None:
-        with self._closing:
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.close()
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.close()
 
     def put(self, number: int, data: bytes) -> bool:
         headers = {
@@ -150,6 +147,13 @@ class NATSLog:
     def turn(self) -> AbstractContextManager[None]:
         return nullcontext()  # the server puts those who come at once in a row
 
+    def rest(self, seconds: float | None) -> None:
+        self._at().rest(seconds)
+
+    def wake(self) -> None:
+        if (loop := self._loop) is not None:
+            loop.wake()
+
     @property
     def promise(self) -> Promise:
         """What the streams, as they are set up, survive."""
@@ -164,11 +168,11 @@ class NATSLog:
     # -- on the loop
 
     async def _open(self) -> None:
-        assert self._thread is not None
+        assert self._loop is not None
         self._connection = connection = Connection(
             self._address, name=f"omniq {self._namespace}", inbox=self._inbox
         )
-        self._thread.at_end(self._goodbye)
+        self._loop.at_end(self._goodbye)
         await connection.open()
         await check_server(connection)
         self._objects = Objects(connection, f"OQ_{self._namespace}")
@@ -185,8 +189,8 @@ class NATSLog:
             memory_bytes=min(Manners().memory_bytes, room // 64),
         )
         state = await ask_state(connection, self._stream)
-        self._feed = Feed(connection, self._stream, self._thread.soon, state.last + 1)
-        self._thread.keep(self._feed.run())
+        self._feed = Feed(connection, self._stream, self._loop.soon, state.last + 1)
+        self._loop.keep(self._feed.run())
 
     async def _goodbye(self) -> None:
         if (feed := getattr(self, "_feed", None)) is not None:
@@ -215,6 +219,7 @@ class NATSLog:
         """What the leader has from a number on, where the consumer has not brought it."""
         state = await self._state()
         if state.last < number - 1:
+            self._feed.begin_at(state.last + 1)
             raise Rewound(
                 f"{self._connection.where}: the stream ends at {state.last}, before segment "
                 f"{number - 1}: it lost its end, or was restored or made anew"
@@ -290,10 +295,10 @@ class NATSLog:
             # Not as its cause: the driver's words are in the message, as far as they help.
             raise self._explained(error) from None
 
-    def _at(self) -> LoopThread:
-        if self._thread is None:
+    def _at(self) -> OwnLoop:
+        if self._loop is None:
             raise StorageClosed(f"NATS {self._address.shown}: the log is not open")
-        return self._thread
+        return self._loop
 
     def _explained(self, error: BaseException) -> OmniQError:
         return explain(error, f"NATS {self._address.shown}")
