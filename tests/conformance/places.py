@@ -141,17 +141,6 @@ PLACES: dict[str, Place] = {
 }
 
 
-def _is_there(place: Place) -> bool:
-    try:
-        getattr(importlib.import_module("omniq.storage"), f"Async{place.storage}")
-    except (AttributeError, ImportError):
-        return False
-    return True
-
-
-PLACES = {name: place for name, place in PLACES.items() if _is_there(place)}
-
-
 class Spot(NamedTuple):
     """One place through one face."""
 
@@ -182,6 +171,5 @@ def spots(*, processes: bool = False, cluster: bool = False) -> list[Spot]:
         Spot(name, face)
         for name, place in PLACES.items()
         for face in place.faces
-        if face == "async" or hasattr(importlib.import_module("omniq.sync"), place.storage)
         if (cluster or not place.cluster) and (place.processes or not processes)
     ]

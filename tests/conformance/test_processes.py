@@ -21,7 +21,7 @@ from .places import Ground, Spot
 pytestmark = [pytest.mark.asyncio, pytest.mark.processes, pytest.mark.clusters]
 
 TASKS = 200
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Neighbour:
