@@ -14,7 +14,7 @@ from __future__ import annotations
 import gc
 import logging
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -104,8 +104,9 @@ def _without_collector() -> Iterator[None]:
 class Keeper:
     """Reads, writes and clears up the checkpoints of a log."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, now: Callable[[], Ms] = SYSTEM_CLOCK.now) -> None:
         self._log = log
+        self._now = now
         self._format = FORMAT
         self._since = self._bytes = 0
         self._due = False
@@ -154,7 +155,7 @@ class Keeper:
             return None
         self._since = self._bytes = 0
         self._format = max(self._format, checkpoint.v)
-        age = (SYSTEM_CLOCK.now() - checkpoint.at) / 1000
+        age = (self._now() - checkpoint.at) / 1000  # by one clock, the place's
         self._seen[number] = seconds() - max(0.0, age)
         return tables, number, checkpoint.last
 
@@ -171,23 +172,25 @@ class Keeper:
         if self._since >= EVERY + self._late or self._bytes >= BYTES:
             self._due = True
 
-    def tend(self, tables: Tables, number: int, last: str, at: Ms) -> None:
-        """Write a checkpoint if one is due, and clear up."""
+    def tend(self, tables: Tables, number: int, last: str, at: Ms) -> bool:
+        """Write a checkpoint if one is due; whether it is time to clear up."""
         if not self._due or seconds() - self._written < SHARE * self._cost:
-            return
+            return False
         if self._format > FORMAT:
-            return  # it would lose what only a newer version knows of
+            return False  # it would lose what only a newer version knows of
         self._due = False
         try:
             self._write(tables, number, last, at)
         except StorageError as error:
             self._written, self._cost = seconds(), max(self._cost, AGAIN)
             _LOG.warning("a checkpoint could not be written, the next one will be: %s", error)
+            return False
+        return seconds() - self._cleared >= self._log.manners.grace / 4
 
     def _write(self, tables: Tables, number: int, last: str, at: Ms) -> None:
         begun = seconds()
         newest = self.newest()
-        if newest and number - newest < EVERY // 2 and self._bytes < BYTES:
+        if newest and number - newest < EVERY // 2 and (newest >= number or self._bytes < BYTES):
             self._since = number - newest  # another process was first
         else:
             self._log.keep(_name(number), freeze(tables, number, last, at, self._format))
@@ -195,28 +198,29 @@ class Keeper:
             self._written = seconds()
             self._cost = self._written - begun
         self._late = self._draw()
-        self._clear(tables)
 
     # -- clearing up --
 
-    def _clear(self, tables: Tables) -> None:
+    def values(self) -> list[str]:
+        """The objects that hold large values."""
+        return [*self._log.names("pack/"), *self._log.names("big/")]
+
+    def clear(self, tables: Tables, there: Iterable[str]) -> None:
+        """Remove what nobody needs. `tables` are not older than `there`, the values listed."""
         grace = self._log.manners.grace
-        now = seconds()
-        if now - self._cleared < grace / 4:
-            return
-        self._cleared = now
+        now = self._cleared = seconds()
         numbers = self._numbers()
         old = [n for n in numbers if now - self._seen[n] >= grace]
         if old:
             self._log.drop(_name(n) for n in numbers if n < old[-1])
             self._log.cut(old[-1])
-        spoken_of = named(tables.rows, tables.results)
-        there = {*self._log.names("pack/"), *self._log.names("big/")} - spoken_of
-        self._unnamed = {name: self._unnamed.get(name, now) for name in there}
+        unnamed = set(there) - named(tables.rows, tables.results)
+        self._unnamed = {name: self._unnamed.get(name, now) for name in unnamed}
         self._drop_values(
             name
             for name, seen in self._unnamed.items()
-            if now - seen >= grace or SYSTEM_CLOCK.now() - _made(name) > DAY
+            # By the clock of who made it, which may be wrong: so never at the first sight.
+            if now - seen >= grace or (seen < now and SYSTEM_CLOCK.now() - _made(name) > DAY)
         )
 
     def _drop_values(self, names: Iterable[str]) -> None:

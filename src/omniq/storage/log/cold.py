@@ -70,15 +70,17 @@ class Parcel:
 
     def send(self, log: Log) -> None:
         """Put the objects, if that was not done before."""
-        if self._sent is not None or not self._parts:
-            return
-        self._sent = seconds()
-        for name, data in self.objects():
-            log.keep(name, data)
+        if self._sent is None and self._parts:
+            self._sent = seconds()
+            for name, data in self.objects():
+                log.keep(name, data)
+        else:
+            self.confirm(log)
 
     def confirm(self, log: Log) -> None:
-        """After the commit: a process stopped for long puts again what was swept meanwhile."""
+        """Around the commit: a process stopped for long puts again what was swept meanwhile."""
         if self._sent is not None and seconds() - self._sent > self._grace / 2:
+            self._sent = seconds()
             for name, data in self.objects():
                 log.replace(name, data)
 

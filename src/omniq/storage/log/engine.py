@@ -55,7 +55,7 @@ class LogEngine:
         """Its commit id."""
         self.log = log
         self.cold = Cold(log)
-        self.keeper = Keeper(log)
+        self.keeper = Keeper(log, lambda: self.clock.now())
         self._turns = Turns()
         self._cut = 1
         self._seen = seconds()
@@ -114,8 +114,19 @@ class LogEngine:
         with self._lock:
             if isinstance(self.clock, LogClock):
                 self.clock.keep_pace()
-            if self.log.manners.checkpoints:
-                self.keeper.tend(self.tables, self.number, self.last, self.clock.now())
+            if not self.log.manners.checkpoints:
+                return
+            if self.keeper.tend(self.tables, self.number, self.last, self.clock.now()):
+                self._clear_up()
+
+    def _clear_up(self) -> None:
+        # In this order: whoever committed one of these values has done so in what is read now.
+        there = self.keeper.values()
+        try:
+            self._catch_up()
+        finally:
+            self._tell()
+        self.keeper.clear(self.tables, there)
 
     # -- writing --
 
@@ -162,10 +173,10 @@ class LogEngine:
                     raise
                 created = None
             if created:
-                if self._came_late(begun):
+                if self._was_cut_behind():
                     return False
                 self._turns.won(seconds() - begun)
-                self._seen = seconds()
+                self._seen = begun
                 parcel.confirm(self.log)
                 self.cold.remember(parcel)
                 self._play(segment, len(data), rows)
@@ -189,14 +200,21 @@ class LogEngine:
             # Nobody came between, so what was decided still holds. It has to go out as it is:
             # the first try may yet arrive, and this answer must fit either.
 
-    def _came_late(self, begun: float) -> bool:
-        """Whether a segment just put went where one was cut long ago, and is void."""
+    def _was_cut_behind(self) -> bool:
+        """Whether this process was away so long that what follows its tables may be void.
+
+        A segment is cut when a checkpoint after it has been there for the grace, so none that
+        follows what was the newest a moment ago. Later, who puts or finds such a number asks for
+        the checkpoints first: in most places a number that was cut can be created again, and
+        several processes of one machine wake up together.
+        """
         manners = self.log.manners
         if not manners.checkpoints or seconds() - self._seen <= manners.grace / 2:
             return False
+        begun = seconds()
         if self.keeper.newest() <= self.number:
+            self._seen = begun
             return False
-        self.log.cut(self.number + 2)
         self._reload()
         return True
 
@@ -205,12 +223,16 @@ class LogEngine:
     def _catch_up(self, id: str = "", *, sure: bool = True) -> tuple[bool, bool]:
         """Play the tail: whether there was any, and whether commit `id` was in it."""
         new = mine = False
+        broken = 0
         while True:
             begun = seconds()
             try:
                 found = self.log.read_on(self.number + 1)
             except Rewound:
                 self._reload()
+                new = True
+                continue
+            if self._was_cut_behind():
                 new = True
                 continue
             if not found:
@@ -224,6 +246,13 @@ class LogEngine:
             for data in found:
                 segment = decode(data)
                 if segment.prev != self.last:
+                    if broken == self.number + 1:
+                        raise StorageError(
+                            f"segment {broken} of the log does not follow the one before it, as "
+                            "in a copy that was restored in part, or while processes went on: "
+                            "stop them all and restore it whole, or use another namespace"
+                        )
+                    broken = self.number + 1
                     self._reload()  # the log was restored or replaced behind our back
                     break
                 self._play(segment, len(data))
@@ -245,9 +274,7 @@ class LogEngine:
             self.log.cut(self._cut)
 
     def _should_check(self) -> bool:
-        now, manners = seconds(), self.log.manners
-        late = now - self._seen > manners.grace / 2
-        return manners.checkpoints and (late or now - self._checked > CHECK_EVERY)
+        return self.log.manners.checkpoints and seconds() - self._checked > CHECK_EVERY
 
     def _begin_again_if_lost(self) -> bool:
         """Where nothing follows one's own tables: are they still a part of this log?"""
@@ -268,6 +295,7 @@ class LogEngine:
         """Begin again from the newest checkpoint."""
         if self.number:
             self._begun_again = True
+        begun = seconds()
         start = self.keeper.load()
         if start is None:
             if self.log.first() > 1:
@@ -278,7 +306,7 @@ class LogEngine:
             self.tables, self.number, self.last = Tables(), 0, ""
         else:
             self.tables, self.number, self.last = start
-        self._checked = seconds()
+        self._checked, self._seen = seconds(), begun
 
     def _tell(self) -> None:
         topics, self._topics = self._topics, set()
