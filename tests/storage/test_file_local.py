@@ -434,3 +434,44 @@ def test_a_directory_that_vanishes(log: LocalLog) -> None:
 
 def test_time_is_the_machines(log: LocalLog) -> None:
     assert log.now() is None
+
+
+# ---- copies and what they lack
+
+
+def test_a_log_that_was_set_back_to_a_copy_does_not_go_on_where_it_was(log: LocalLog) -> None:
+    files = _written(log, 10)
+    for number in range(7, 11):
+        files[number].unlink()  # a copy of earlier, put there while this process went on
+    assert not log.put(11, b"after a hole")
+    assert not list(log.read_on(7))
+    assert log.put(7, b"and on")
+
+
+def test_a_hole_in_a_copy_is_put_aside_with_what_follows(
+    log: LocalLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A listing made while tasks are written may have a later file and not the one before."""
+    files = _written(log, 300)
+    files[299].unlink()
+    with caplog.at_level(logging.WARNING, "omniq.storage"):
+        again = opened(log.base)
+    assert "segment 299" in caplog.text
+    assert again.put(299, b"and on")
+    assert not list(again.read_on(300))
+
+
+def test_a_copy_without_empty_directories_goes_on(log: LocalLog) -> None:
+    _written(log, 200)
+    (log.base / "default/log/0000000000000001").rmdir()
+    for number in range(201, 600):
+        assert log.put(number, b"x")
+
+
+def test_who_was_stopped_does_not_bring_a_directory_back(log: LocalLog) -> None:
+    late = opened(log.base)
+    _written(log, 600)
+    log.cut(599)
+    for number in (128, 256, 384):  # where directories are made
+        assert not late.put(number, b"from a process that was stopped for long")
+    assert [path.name for path in (log.base / "default/log").iterdir()] == [f"{2:016d}"]

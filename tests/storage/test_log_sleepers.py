@@ -191,7 +191,7 @@ def test_a_segment_that_fits_nowhere_is_told_and_not_read_for_ever(place: DictPl
     place.segments[6] = encode(Segment(id="stray", prev="of another past"))
     write(writer, 1)
     for on in (reader, writer):
-        with pytest.raises(StorageError, match="segment 6 .* does not follow"):
+        with pytest.raises(StorageError, match=r"segment 6 .* does not follow"):
             on.refresh()
     with pytest.raises(StorageError, match="restore it whole"):
         write(writer)

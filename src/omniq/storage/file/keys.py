@@ -115,7 +115,10 @@ class KeyLog:
         names = [segment_name(number) for number in numbers]
         if len(names) == 1 or not self._keys.remote:
             return map(self._keys.read, names)
-        return self._together().map(self._keys.read, names)
+        try:
+            return self._together().map(self._keys.read, names)
+        except RuntimeError:  # the interpreter ends: no more threads, but tasks to give back
+            return map(self._keys.read, names)
 
     def _delete(self, keys: Sequence[str]) -> None:
         if self._keys.bulk or len(keys) < max(GO):

@@ -4,8 +4,9 @@ A file is written beside the log and then linked to its name: `link` makes the w
 at once and fails if the name is taken, on every local filesystem. The general libraries do not
 do here: fsspec looks before it writes, obstore never calls fsync.
 
-Numbers lie in directories of 256, each made while the one before is half full. A put never
-makes the directory it needs, so a number whose directory was cut away cannot come back.
+Numbers lie in directories of 256, each made while the one before is half full. A put asks for
+the number before its own, so one that was cut cannot come back, nor does a log go on that was
+set back to an older copy.
 """
 
 from __future__ import annotations
@@ -88,6 +89,11 @@ class LocalLog:
     def put(self, number: int, data: bytes) -> bool:
         shard, place = divmod(number, SHARD)
         with self._explained():
+            if number > 1 and not os.path.exists(self._path(segment_name(number - 1))):
+                self._shards()  # raises if all of it is gone
+                return False  # this number was there and was cut, or the log was set back
+            if not place and all(other < shard for other in self._shards()):
+                self._make_shard(shard)  # empty ones are lost in some copies
             if place == SHARD // 2:  # before this number is there, so that it need not be later
                 self._make_shard(shard + 1)
             if self._strict and not place and shard:
@@ -166,9 +172,11 @@ class LocalLog:
         folder = prefix.rpartition("/")[0]
         top = self._path(check_name(folder)) if folder else self._root
         with self._explained():
+            cut = len(self._root) + 1
             found = [
-                os.path.relpath(Path(where, file), self._root).replace(os.sep, "/")
+                f"{folder}/{file}" if folder else file
                 for where, _, files in os.walk(top)
+                for folder in (where[cut:].replace(os.sep, "/"),)
                 for file in files
             ]
         return sorted(name for name in found if name.startswith(prefix))

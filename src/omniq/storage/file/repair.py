@@ -1,9 +1,10 @@
 """After a power cut: the end of a local log that did not reach the disk is put aside.
 
 With durability "normal" the last segments may be missing or torn when the machine (not only
-the process) went down. What they held is lost within the promise of that grade; but the log
-must go on from the last whole one, so the rest is moved to `lost/`, newest first. What lies
-before a checkpoint does not matter: it is on the disk together with its own segment.
+the process) went down; and one may be missing in a copy that was made while tasks were written.
+What they held is lost within the promise of that grade; but the log must go on from the last
+whole one, so the rest is moved to `lost/`, newest first. What lies before a checkpoint does not
+matter: it is on the disk together with its own segment.
 """
 
 from __future__ import annotations
@@ -27,14 +28,15 @@ _SHARDS: Final = 4
 
 
 def repair(root: Path) -> int:
-    """Put the torn end aside if the machine was started since; how many segments that were."""
-    if _newest_stamp(root / "log") >= _booted():
+    """Put aside what follows the first missing segment, or a torn one if the machine was started
+    since; how many segments that were."""
+    if _newest_stamp(root) >= _booted() and not _has_hole(root):
         return 0
     with (root / "lock").open("ab") as lock:
         if hasattr(os, "fork"):  # where there is none, there are no such locks either
             fcntl.flock(lock, fcntl.LOCK_EX)
         start, segments = _segments(root)
-        end = _last_whole(start, segments)
+        end = _last_whole(root, start, segments)
         lost = [number for number in segments if number > end]
         if lost:
             aside = root / "lost" / secrets.token_hex(4)
@@ -45,8 +47,9 @@ def repair(root: Path) -> int:
             (root / shard_name(number // SHARD)).mkdir(mode=0o700, exist_ok=True)
     if lost:
         _LOG.warning(
-            "%s: the log broke off at segment %d when this machine went down; %d later "
-            "segment(s) were moved to %s. With durability='strict' nothing acknowledged is lost so",
+            "%s: the log broke off at segment %d, when this machine went down or while it was "
+            "copied; %d later segment(s) were moved to %s. With durability='strict' a loss of power "
+            "loses nothing acknowledged",
             root,
             end + 1,
             len(lost),
@@ -72,12 +75,35 @@ def _files(root: Path, shard: int | None = None, after: int = 0) -> dict[int, Pa
     return {number: file for file in files if (number := int(file.name)) > after}
 
 
-def _last_whole(start: int | None, segments: dict[int, Path]) -> int:
+def _has_hole(root: Path) -> bool:
+    """Whether one of the newest numbers is missing."""
+    numbers = sorted(_newest_files(root))
+    missing = set(range(numbers[0], numbers[-1])) - set(numbers) if numbers else ()
+    # A listing may show a file made meanwhile and not the one made before it.
+    return any(not (root / segment_name(number)).exists() for number in missing)
+
+
+def _newest_files(root: Path) -> dict[int, Path]:
+    """The segments of the last two directories that have any."""
+    found: dict[int, Path] = {}
+    folders = 0
+    for shard in sorted((root / "log").iterdir(), reverse=True):
+        files = dict[int, Path]()
+        with suppress(FileNotFoundError):  # cut meanwhile
+            files = {int(file.name): file for file in shard.iterdir()}
+        folders += bool(files)
+        found |= files
+        if folders == 2:
+            break
+    return found
+
+
+def _last_whole(root: Path, start: int | None, segments: dict[int, Path]) -> int:
     """The last number before one that is missing or torn."""
     if start is None:
         # Whole directories are cut, so a log begins with the first number of one.
         start = max(0, min(segments, default=1) // SHARD * SHARD - 1)
-    while start + 1 in segments and _is_whole(segments[start + 1]):
+    while _is_whole(root / segment_name(start + 1)):
         start += 1
     return start
 
@@ -90,12 +116,10 @@ def _is_whole(file: Path) -> bool:
     return True
 
 
-def _newest_stamp(log: Path) -> float:
+def _newest_stamp(root: Path) -> float:
     """When the newest segment was written; now, if there is none."""
-    for shard in sorted(log.iterdir(), reverse=True):
-        if files := sorted(shard.iterdir()):
-            return files[-1].stat().st_mtime
-    return time.time()
+    files = _newest_files(root)
+    return files[max(files)].stat().st_mtime if files else time.time()
 
 
 def _booted() -> float:

@@ -30,7 +30,14 @@ from omniq.storage.log.cold import named
 from omniq.storage.log.port import Log, Rewound
 from omniq.storage.log.pulse import seconds
 from omniq.storage.tables import Tables
-from omniq.storage.tables.segment import FORMAT, Segment, check_format, decode, share_words
+from omniq.storage.tables.segment import (
+    FORMAT,
+    Segment,
+    check_format,
+    check_head,
+    decode,
+    share_words,
+)
 
 EVERY: Final = 256
 """Segments after which a checkpoint is due."""
@@ -80,7 +87,11 @@ def freeze(tables: Tables, number: int, last: str, at: Ms, v: int = FORMAT) -> b
 def thaw(data: bytes) -> tuple[Checkpoint, Tables]:
     """A checkpoint and its tables."""
     with _without_collector():
-        checkpoint = _DECODER.decode(data)
+        try:
+            checkpoint = _DECODER.decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            check_head(data)
+            raise
         check_format(checkpoint.least)
         share_words(checkpoint.tables.ins, checkpoint.events, {})
         tables = Tables()

@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
 from omniq._exit import end_connections_at_exit
-from omniq.errors import StorageClosed, StorageError, StorageUnavailable
+from omniq.errors import StorageClosed, StorageUnavailable
 from omniq.models.row import Ms
 from omniq.models.units import Insert, Move, Unit
 from omniq.storage.hub import Hub
@@ -117,10 +117,11 @@ class Scribe:
     def _run(self) -> None:
         while self._engine is not None or not self._rests():
             waiting = self._next()
+            asked = tuple(waiting)
             try:
                 self._serve(waiting)
             except Exception as error:  # nobody may be left waiting
-                for call in waiting:
+                for call in asked:  # who was answered before keeps that answer
                     self._answer(call, None, error)
             self._hand_out()
             if self._engine is not None:
@@ -164,7 +165,11 @@ class Scribe:
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
                 break
-            log.rest(left)
+            try:
+                log.rest(left)
+            except Exception:  # this thread serves everybody, whatever its log is up to
+                _LOG.exception("the log could not be waited for")
+                time.sleep(AWAY / 10)
 
     def _patience(self) -> float | None:
         if self._engine is None or not self.hub.busy:
@@ -198,7 +203,7 @@ class Scribe:
         try:
             # A log that tells has brought it along; who listens need not wait for more.
             new = engine.refresh(sure=not self._tells)
-        except StorageError as error:
+        except Exception as error:
             if not self._away:
                 _LOG.warning("the log cannot be read, looking again every second: %s", error)
             self._away = True

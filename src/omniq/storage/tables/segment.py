@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from enum import IntEnum
 from sys import intern
 from typing import Literal, TypedDict
@@ -11,7 +12,7 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.structs import force_setattr
 
-from omniq.errors import SchemaError
+from omniq.errors import SchemaError, StorageError
 from omniq.models.event import TaskEvent
 from omniq.models.row import Doc, Ms, ResultRow, TaskRow
 from omniq.models.status import Status
@@ -116,8 +117,15 @@ class Segment(Struct, omit_defaults=True):
         )
 
 
+class Head(Struct):
+    """What every version writes alike, so that an older one can tell what it cannot read."""
+
+    least: int = 1
+
+
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Segment)
+_HEAD = msgspec.msgpack.Decoder(Head)
 
 
 def encode(segment: Segment) -> bytes:
@@ -127,7 +135,11 @@ def encode(segment: Segment) -> bytes:
 
 def decode(data: bytes) -> Segment:
     """A segment from its bytes."""
-    segment = _DECODER.decode(data)
+    try:
+        segment = _DECODER.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        check_head(data)
+        raise StorageError(f"an entry of the log cannot be read: {error}") from None
     check_format(segment.least)
     share_words(segment.ins, segment.ev, segment.set)
     return segment
@@ -158,6 +170,12 @@ def share_words(
             force_setattr(event, "queue", intern(event.queue))
             force_setattr(event, "name", intern(event.name))
             force_setattr(event, "worker", intern(event.worker))
+
+
+def check_head(data: bytes) -> None:
+    """Refuse what a newer version wrote, where the rest of it says nothing to this one."""
+    with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+        check_format(_HEAD.decode(data).least)
 
 
 def check_format(least: int) -> None:
