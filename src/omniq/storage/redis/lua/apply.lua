@@ -11,6 +11,9 @@ local function tell(events)
     if call('HSETNX', P .. 'y:' .. e[1], e[2], number) == 1 then
       event_number = number
       call('XADD', P .. 'ev', number .. '-0', 't', e[1], 'f', e[2], 'k', e[3], 'e', e[4])
+      if e[3] ~= '' then
+        zput(P .. 'dim', number, e[3])
+      end
       topics['events'] = true
     end
   end
@@ -108,7 +111,7 @@ local function put_doc(u) -- kind, key, and a map of the rest
   kept = call('HGET', docs, name)
   local rev = 0
   if kept then
-    local r, till = string.match(kept, '^(%d+)|%d*|(%d*)|')
+    local r, till = string.match(kept, '^(%d+)|[^|]*|([^|]*)|')
     if till == '' or tonumber(till) > now then
       rev = tonumber(r)
     end
@@ -117,8 +120,8 @@ local function put_doc(u) -- kind, key, and a map of the rest
     return REFUSED
   end
   if more.value then
-    local due, till = more.due_at or '', more.expires_at or ''
-    call('HSET', docs, name, (rev + 1) .. '|' .. due .. '|' .. till .. '|' .. more.value)
+    local stamps = digits(more.due_at) .. '|' .. digits(more.expires_at)
+    call('HSET', docs, name, (rev + 1) .. '|' .. stamps .. '|' .. more.value)
     zput(P .. 'dk:' .. kind, name, 0)
     zput(P .. 'dd:' .. kind, name, more.due_at or false)
     zput(P .. 'lap', kind .. '\0' .. name, more.expires_at or false)

@@ -35,6 +35,11 @@ local function with(bits, bit)
   return has(bits, bit) and bits or bits + bit
 end
 
+-- A stamp, or none, inside of a text: Lua by itself writes large ones as 1e+15.
+local function digits(stamp)
+  return stamp and string.format('%.0f', stamp) or ''
+end
+
 local function row_key(id)
   return P .. 't:' .. id
 end
@@ -214,7 +219,9 @@ local function publish()
   local list = {}
   for name, change in pairs(counts) do
     if change ~= 0 then
-      call('HINCRBY', P .. 'n', name, change)
+      if call('HINCRBY', P .. 'n', name, change) == 0 then
+        call('HDEL', P .. 'n', name)
+      end
       topics['tasks'] = true
     end
   end

@@ -174,7 +174,7 @@ local function paused(slots)
     local docs = call('HMGET', P .. 'dv:pause', unpack(queues))
     for i, queue in ipairs(queues) do
       if docs[i] then
-        local till = string.match(docs[i], '^%d+|%d*|(%d*)|')
+        local till = string.match(docs[i], '^%d+|[^|]*|([^|]*)|')
         off[queue] = till == '' or tonumber(till) > now
       end
     end

@@ -8,7 +8,7 @@ local function shown(name)
   if not kept then
     return
   end
-  local rev, due, till, value = string.match(kept, '^(%d+)|(%d*)|(%d*)|(.*)$')
+  local rev, due, till, value = string.match(kept, '^(%d+)|([^|]*)|([^|]*)|(.*)$')
   if till == '' or tonumber(till) > now then
     out[#out + 1] = '\150' .. pack(kind) .. pack(name) .. bin(value) .. int(rev)
       .. (due ~= '' and pack(tonumber(due)) or '\192')
@@ -22,7 +22,7 @@ end
 
 local last = nil
 if due_before then
-  local due = call('ZRANGEBYSCORE', P .. 'dd:' .. kind, '-inf', '(' .. due_before)
+  local due = call('ZRANGEBYSCORE', P .. 'dd:' .. kind, '-inf', '(' .. digits(due_before))
   table.sort(due)
   for _, name in ipairs(due) do
     if #out == limit then

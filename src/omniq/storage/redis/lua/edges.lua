@@ -33,6 +33,20 @@ local function weigh(deps)
   return edges, absent, failed
 end
 
+-- One child more, or one less, that has not ended: so long its parents and their results stay.
+local function hold(parent)
+  call('HINCRBY', row_key(parent), 'i', 1)
+  if call('PERSIST', P .. 'v:' .. parent) == 1 then
+    unpin(parent)
+  end
+end
+
+local function let_go(parent)
+  if call('HINCRBY', row_key(parent), 'i', -1) == 0 then
+    unpin(parent)
+  end
+end
+
 local function tie(child, edges)
   for parent, edge in pairs(edges) do
     call('HSET', P .. 'ed:' .. child, parent, edge)
@@ -42,17 +56,7 @@ local function tie(child, edges)
     end
     local key = row_key(parent)
     call('HSET', key, 'g', with(call('HGET', key, 'g'), HAS_CHILDREN))
-    call('HINCRBY', key, 'i', 1)
-    if call('PERSIST', P .. 'v:' .. parent) == 1 then
-      unpin(parent)
-    end
-  end
-end
-
--- A child has ended, or lives again: its parents are held by one less, or one more.
-local function hold(parent, step)
-  if call('HINCRBY', row_key(parent), 'i', step) == 0 then
-    unpin(parent)
+    hold(parent)
   end
 end
 
@@ -65,14 +69,14 @@ local function close(child, was_open)
       call('SREM', P .. 'co:' .. parent, child)
     end
     if was_open then
-      hold(parent, -1)
+      let_go(parent)
     end
   end
 end
 
 local function reopen(child)
   for _, parent in ipairs(call('HKEYS', P .. 'ed:' .. child)) do
-    hold(parent, 1)
+    hold(parent)
   end
 end
 

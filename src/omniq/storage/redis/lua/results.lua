@@ -4,7 +4,7 @@ local out = {}
 for _, id in ipairs(A[3]) do
   local kept = call('GET', P .. 'v:' .. id)
   if kept then
-    local epoch, till, value = string.match(kept, '^(%d+)|(%d*)|(.*)$')
+    local epoch, till, value = string.match(kept, '^(%d+)|([^|]*)|(.*)$')
     local shown = till == '' or tonumber(till) > now
       or (tonumber(call('HGET', row_key(id), 'i') or 0)) > 0
     if shown then

@@ -122,7 +122,7 @@ local function holder(key)
   if not kept then
     return nil
   end
-  local till, id = string.match(kept, '^(%d*)|(.*)$')
+  local till, id = string.match(kept, '^([^|]*)|(.*)$')
   if till ~= '' and tonumber(till) <= now then
     return nil
   end
@@ -132,7 +132,7 @@ end
 local function take_key(id, unique)
   local key, till = unique[1], unique[2]
   if not till or till > now then
-    call('SET', P .. 'u:' .. key, (till or '') .. '|' .. id)
+    call('SET', P .. 'u:' .. key, digits(till) .. '|' .. id)
     if till then
       zput(P .. 'uf', key, till)
     else
@@ -160,8 +160,8 @@ local function put_result(id, epoch, value, till, pinned, careful)
       return false
     end
   end
-  local kept = epoch .. '|' .. (till or '') .. '|' .. value
-  if till and REAL and not pinned then
+  local kept = epoch .. '|' .. digits(till) .. '|' .. value
+  if till and REAL and not pinned and till > now and till < 2 ^ 53 then
     call('SET', key, kept, 'PXAT', till)
   else
     call('SET', key, kept)
@@ -173,7 +173,7 @@ local function put_result(id, epoch, value, till, pinned, careful)
 end
 
 local function until_of(kept)
-  return tonumber(string.match(kept, '^%d+|(%d*)|'))
+  return tonumber(string.match(kept, '^%d+|([^|]*)|'))
 end
 
 -- Nobody waits for a parent any more: it may go when its time comes.

@@ -48,7 +48,7 @@ local function remove(id)
       call('SREM', P .. 'c:' .. edges[i], id)
       call('SREM', P .. 'co:' .. edges[i], id)
       if status < FINAL then
-        hold(edges[i], -1)
+        let_go(edges[i])
       end
     end
     call('DEL', P .. 'ed:' .. id)
@@ -101,7 +101,7 @@ end
 for _, entry in ipairs(past('lap')) do
   local kind, name = string.match(entry, '^([^%z]*)%z(.*)$')
   local kept = call('HGET', P .. 'dv:' .. kind, name)
-  local till = kept and tonumber(string.match(kept, '^%d+|%d*|(%d*)|'))
+  local till = kept and tonumber(string.match(kept, '^%d+|[^|]*|([^|]*)|'))
   zdel(P .. 'lap', entry)
   if till and till <= now then
     call('HDEL', P .. 'dv:' .. kind, name)
@@ -118,30 +118,18 @@ for _, key in ipairs(past('uf')) do
     did(1)
   end
 end
+for _, number in ipairs(past('dim')) do
+  local id = string.format('%d-0', number)
+  local entry = call('XRANGE', P .. 'ev', id, id)[1]
+  if entry then
+    call('HDEL', P .. 'y:' .. entry[2][2], entry[2][4])
+    call('XDEL', P .. 'ev', id)
+  end
+  zdel(P .. 'dim', number)
+  did(1)
+end
 flush()
 
--- Events lie in the order they came, nearly that in which they go: each sweep looks at some,
--- from where the last one that found nothing stopped.
-if left > 0 then
-  local from = call('HGET', KEYS[1], 'swept') or '-'
-  local events = call('XRANGE', P .. 'ev', from, '+', 'COUNT', left)
-  local gone = {}
-  for _, entry in ipairs(events) do
-    local fields = entry[2]
-    local keep = tonumber(fields[6])
-    if keep and keep <= now then
-      gone[#gone + 1] = entry[1]
-      call('HDEL', P .. 'y:' .. fields[2], fields[4])
-    end
-  end
-  if #events > 0 and #events == left and #gone == 0 then
-    call('HSET', KEYS[1], 'swept', '(' .. events[#events][1])
-  elseif from ~= '-' and #gone == 0 then
-    call('HDEL', KEYS[1], 'swept')
-  end
-  many('XDEL', P .. 'ev', gone)
-  did(#gone)
-end
 if done > 0 then
   topics['tasks'] = true
 end
