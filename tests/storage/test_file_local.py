@@ -252,7 +252,7 @@ def test_a_killed_writer_loses_nothing_it_acknowledged(log: LocalLog) -> None:
             told = [int(child.stdout.readline()) for _ in range(50)]
             child.kill()
             told += [int(line) for line in child.stdout if line.endswith("\n")]
-        number, kept = 1, []
+        number, kept = 1, list[bytes]()
         while found := log.read_on(number):
             kept += found
             number += len(found)

@@ -9,7 +9,6 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import msgspec
 import pytest
 import pytest_asyncio
 from msgspec.structs import replace
@@ -313,58 +312,6 @@ async def test_nobody_is_asked_while_nobody_listens(storage: DictStorage) -> Non
 
 
 # ---- faults
-
-
-async def test_nobody_is_left_waiting_when_the_program_ends(storage: DictStorage) -> None:
-    """A look and a commit that were asked for when the log had just been closed."""
-    gate = Gate(log_of(storage))
-    first = asyncio.ensure_future(storage.apply([kit.insert()]))
-    await asyncio.to_thread(gate.reached.wait, 10)
-    ending = asyncio.ensure_future(asyncio.to_thread(storage._scribe.end))
-    while storage._scribe._calls.empty():
-        await asyncio.sleep(0)
-    late = [
-        asyncio.ensure_future(each)
-        for each in (storage.get_tasks(["x"]), storage.apply([kit.insert()]))
-    ]
-    await asyncio.sleep(0)
-    gate.opened.set()
-    assert (await first).outcome == [Applied.APPLIED]
-    async with asyncio.timeout(10):
-        answers = await asyncio.gather(*late, return_exceptions=True)
-    assert [type(answer) for answer in answers] == [StorageClosed, StorageClosed]
-    await ending
-
-
-async def test_what_no_version_could_read_is_told_once_and_not_looked_at_without_rest(
-    place: DictPlace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(scribe, "AWAY", 0.05)
-    log = DictLog(place)
-    async with DictStorage(place, log=log) as storage, storage.listen(["queue:z"]):
-        tried: list[int] = []
-        enough = threading.Event()
-
-        def broken(number: int) -> Any:
-            tried.append(number)
-            if len(tried) == 3:
-                enough.set()
-            raise ZeroDivisionError
-
-        monkeypatch.setattr(log, "read_on", broken)
-        await asyncio.to_thread(enough.wait, 10)
-        monkeypatch.undo()
-    assert len(tried) < 10
-    assert caplog.text.count("cannot be read") == 1
-
-
-async def test_a_newer_version_s_entry_of_another_shape_is_told_as_such(place: DictPlace) -> None:
-    place.segments[1] = msgspec.msgpack.encode({"least": FORMAT + 1, "ins": "of another shape"})
-    with pytest.raises(SchemaError, match="upgrade OmniQ"):
-        await DictStorage(place).open()
-    place.segments[1] = msgspec.msgpack.encode({"ins": "damaged"})
-    with pytest.raises(StorageError, match="cannot be read"):
-        await DictStorage(place).open()
 
 
 async def test_a_log_that_does_not_answer_is_told_and_works_again(storage: DictStorage) -> None:
