@@ -2,6 +2,7 @@
 
 * `db`: the test runs in a transaction that is rolled back, as in Django's TestCase.
 * `real_db`: it commits, and the tables are emptied behind it, as in TransactionTestCase.
+* `postgres_db`: one more database, on PostgreSQL, for the tests of a module.
 * `omniq(**keys)`: other `OMNIQ` settings for the rest of the test. Without it tasks are kept in
   memory, and every test starts with a queue of its own.
 * `omniq_in_db`: the same with `DATABASE="default"`.
@@ -11,12 +12,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import django
 import pytest
@@ -136,6 +139,30 @@ def real_db(databases: None) -> Iterator[None]:
             "flush", database=alias, verbosity=0, interactive=False, inhibit_post_migrate=True
         )
         connections[alias].close()
+
+
+@pytest.fixture(scope="module")
+def postgres_db(databases: None, postgres_url: str) -> Iterator[str]:
+    """The alias of one more test database, on PostgreSQL, without tables of OmniQ's."""
+    from django.db import connections
+
+    server = urlsplit(postgres_url)
+    connections.settings["postgres"] = connections.settings["default"] | {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": "shop",
+        "USER": server.username or "",
+        "PASSWORD": server.password or "",
+        "HOST": server.hostname or "",
+        "PORT": server.port or "",
+        "OPTIONS": {},
+        "TEST": connections.settings["default"]["TEST"] | {"NAME": f"test_shop_{os.getpid()}"},
+    }
+    creation = connections["postgres"].creation
+    creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+    yield "postgres"
+    creation.destroy_test_db("shop", verbosity=0)
+    del connections["postgres"]
+    del connections.settings["postgres"]
 
 
 @pytest.fixture(autouse=True)

@@ -21,6 +21,7 @@ from omniq.contrib.django import aqueue, queue
 from omniq.contrib.django.database import within
 from omniq.contrib.django.runtime import blocking
 from omniq.contrib.django.tables import make
+from omniq.contrib.django.test import drain
 from omniq.errors import (
     DuplicateTask,
     NotSerializable,
@@ -30,6 +31,7 @@ from omniq.errors import (
     TaskNotFound,
 )
 from omniq.models import ResultStatus
+from omniq.storage.postgres.guest import GuestPostgresStorage
 from omniq.storage.sqlite.ears import post_of
 from tests.contrib.django.shop.models import Order
 
@@ -46,8 +48,27 @@ def _nudge_sqlite(alias: str) -> object:
     return portal.call(post_of(name).hub.alert)
 
 
+def _nudge_postgres(_: str) -> object:
+    native = blocking()._async.stores.tasks
+    assert isinstance(native, GuestPostgresStorage)
+    return portal.call(native._post.hub.alert)
+
+
 # One entry is all it takes to hold another database against the promise.
-KINDS = {"sqlite": Kind("default", _nudge_sqlite)}
+KINDS = {"sqlite": Kind("default", _nudge_sqlite), "postgres": Kind("postgres", _nudge_postgres)}
+
+
+class Router:
+    """Everything is in one database."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def db_for_read(self, model: object, **_: object) -> str:
+        return self.alias
+
+    db_for_write = db_for_read
+
 
 ran: list[str] = []
 
@@ -59,12 +80,17 @@ def note(number: str) -> str:
 
 
 @pytest.fixture(params=list(KINDS))
-def kind(request: pytest.FixtureRequest) -> Kind:
-    return KINDS[request.param]
+def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
+    """Orders are in that database, too."""
+    kind = KINDS[request.param]
+    if kind.alias != "default":
+        request.getfixturevalue(f"{kind.alias}_db")
+    with override_settings(DATABASE_ROUTERS=[Router(kind.alias)]):
+        yield kind
 
 
 @pytest.fixture
-def kept(kind: Kind, real_db: None, omniq: Callable[..., None], tmp_path: Path) -> Iterator[Kind]:
+def kept(kind: Kind, real_db: None, omniq: Callable[..., None], tmp_path: Path) -> Kind:
     """Tasks are kept in that database, and commits there are real."""
     ran.clear()
     omniq(DATABASE=kind.alias, BASE_DIR=tmp_path)
@@ -223,25 +249,31 @@ async def test_an_async_view_enqueues_there_too(kept: Kind) -> None:
 
     id = (await AsyncClient().get("/async")).content.decode()
     assert [row.id for row in (await aqueue.find()).tasks] == [id]
+    await sync_to_async(connections.close_all)()
 
 
 def test_a_transaction_that_read_too_early_is_told_what_to_do(
     kept: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Django's own default is BEGIN; the setting named in the message avoids it."""
-    if connections[kept.alias].vendor == "sqlite":
-        blocking().counts()  # opened natively, the file is in WAL mode for good
+    blocking().counts()  # opened natively, a file is in WAL mode for good
+    sqlite = connections[kept.alias].vendor == "sqlite"
+    if sqlite:
         monkeypatch.setattr(connections[kept.alias], "transaction_mode", None)
-        message = r"only read so far.*'transaction_mode': 'IMMEDIATE'"
-        with transaction.atomic(using=kept.alias):
-            list(Order.objects.all())
-            blocking().enqueue(note, ("native",))
+    with transaction.atomic(using=kept.alias):
+        list(Order.objects.all())
+        blocking().enqueue(note, ("native",))
+        if sqlite:
+            message = r"only read so far.*'transaction_mode': 'IMMEDIATE'"
             with pytest.raises(StorageUnavailable, match=message):
                 queue.enqueue(note, ("late",))
+        else:
+            queue.enqueue(note, ("late",))
     with transaction.atomic(using=kept.alias):
         queue.enqueue(note, ("first",))
         list(Order.objects.all())
-    assert sorted(row.preview for row in queue.find().tasks) == ["'first'", "'native'"]
+    found = ["'first'", "'native'"] if sqlite else ["'first'", "'late'", "'native'"]
+    assert sorted(row.preview for row in queue.find().tasks) == found
 
 
 def test_a_result_is_not_waited_for_where_it_cannot_come(working: Kind) -> None:
@@ -275,6 +307,7 @@ async def test_nor_in_async_code(kept: Kind) -> None:
             [result async for result in aqueue.results([handle])]
     finally:
         await sync_to_async(atomic.__exit__)(None, None, None)
+        await sync_to_async(connections.close_all)()
 
 
 def test_a_task_may_wait_for_the_commit_of_another_database(kept: Kind) -> None:
@@ -288,6 +321,12 @@ def test_a_task_may_wait_for_the_commit_of_another_database(kept: Kind) -> None:
 
 def test_the_place_is_told_in_words(kept: Kind) -> None:
     assert "in the caller's transactions" in within().describe()
+
+
+@pytest.fixture
+def omniq_in_postgres(postgres_db: str, omniq: Callable[..., None], tmp_path: Path) -> None:
+    omniq(DATABASE=postgres_db, BASE_DIR=tmp_path)
+    make(postgres_db)
 
 
 @pytest.mark.usefixtures("omniq_in_db")
@@ -320,6 +359,25 @@ class InATransactionTestCase(TransactionTestCase):
     def test_two(self) -> None:
         handle = queue.enqueue(note, ("two",), unique="key")
         assert [row.id for row in queue.find().tasks] == [handle]
+
+
+@pytest.mark.usefixtures("omniq_in_postgres")
+class InATestCaseOnPostgres(InATestCase):
+    def test_what_is_ready_runs_in_this_transaction(self) -> None:
+        handle = queue.enqueue(note, ("three",))
+        assert drain().succeeded == 1
+        assert queue.result(handle).value == "three: 0"
+        assert queue.retry(handle) and queue.cancel(handle)
+        assert queue.result(handle).status is ResultStatus.CANCELLED
+        assert [(row.key, row.value) for row in within().place.get_docs("queue")] == [
+            ("default", b"")
+        ]
+        assert "cancelled" in [event.type for event in queue.events().events]
+
+
+@pytest.mark.usefixtures("omniq_in_postgres")
+class InATransactionTestCaseOnPostgres(InATransactionTestCase):
+    databases = "__all__"
 
 
 def test_nothing_of_those_test_cases_is_left(kept: Kind) -> None:

@@ -118,8 +118,8 @@ def _database(given: Mapping[str, Any], read: DjangoSettings) -> Iterator[CheckM
     elif not under_test():
         try:
             native_storage(read.database)
-        except ConfigError as error:
-            hint = "Give the database a file: a path as its NAME."
+        except (ConfigError, ImproperlyConfigured) as error:
+            hint = "Give the database a NAME; SQLite's a file: a path as its NAME."
             yield Error(str(error), hint=hint, id="omniq.E006")
         if begins_late(read.database):
             yield Warning(
@@ -226,7 +226,7 @@ def _deployment(read: DjangoSettings, config: OmniQConfig) -> Iterator[CheckMess
             hint="Set EMBEDDED_WORKER to False and run `manage.py omniq_worker` beside the server.",
             id="omniq.W103",
         )
-    if not config.signing_keys and not memory and read.database is None and _elsewhere(config):
+    if not config.signing_keys and not memory and _elsewhere(read, config):
         yield Warning(
             "Tasks are kept on another machine and SIGNING_KEYS is not set: functions without "
             "an importable name and arguments that only dill can encode are refused.",
@@ -246,8 +246,12 @@ def _memory(read: DjangoSettings, config: OmniQConfig) -> bool:
     return read.database is None and is_memory(config.task_queue or config.storage)
 
 
-def _elsewhere(config: OmniQConfig) -> bool:
+def _elsewhere(read: DjangoSettings, config: OmniQConfig) -> bool:
     """Whether others than this machine can write to tasks or results."""
+    if read.database is not None:
+        from omniq.contrib.django.database import is_local, trouble
+
+        return trouble(read.database) is None and not is_local(read.database)
     try:
         stores = create_stores(config)
     except OmniQError:  # E009 says what is wrong with it

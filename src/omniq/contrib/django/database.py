@@ -7,7 +7,7 @@ the same database. What a kind of database needs for both is one entry of `VENDO
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
@@ -19,7 +19,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from omniq.backend import create_stores
 from omniq.config import load_config
-from omniq.contrib.django.conf import DjangoSettings, django_settings, overlay
+from omniq.contrib.django import postgres
+from omniq.contrib.django.conf import (
+    DjangoSettings,
+    Overlay,
+    django_settings,
+    overlaid,
+    overlay,
+)
 from omniq.errors import ConfigError, did_you_mean
 from omniq.models.config import OmniQConfig
 from omniq.queue.engine import Engine
@@ -40,18 +47,22 @@ class TablesPlace(Place, Protocol):
 class Vendor(NamedTuple):
     """What one kind of database needs."""
 
-    place: Callable[[BaseDatabaseWrapper], TablesPlace]
-    """Django's connection, which is open, as a place."""
-    storage: Callable[[BaseDatabaseWrapper, Durability], AsyncStorage]
+    place: Callable[[BaseDatabaseWrapper, str], TablesPlace]
+    """Django's connection, which is open, as a place for a namespace."""
+    storage: Callable[[BaseDatabaseWrapper, str, Durability], AsyncStorage]
     """OmniQ's own way to the same database."""
+    lacks: Callable[[], str | None]
+    """What must be installed first; None: nothing."""
+    local: bool
+    """Whether it is on this machine."""
     blocks: Callable[[BaseDatabaseWrapper], bool]
     """Whether no task can end while Django's connection is as it is."""
     begins_late: Callable[[BaseDatabaseWrapper], bool]
     """Whether transactions that read before they write may be refused the write."""
-    script: Callable[[int], list[str]]
-    """The statements that make the tables of a version, from nothing."""
-    drop: Callable[[], list[str]]
-    empty: Callable[[], list[str]]
+    script: Callable[[Collection[str], int], list[str]]
+    """The statements that make the tables of some namespaces in a version, from nothing."""
+    drop: Callable[[Collection[str]], list[str]]
+    empty: Callable[[Collection[str]], list[str]]
 
 
 def within() -> Within:
@@ -65,7 +76,7 @@ def within() -> Within:
     connection = connections[alias]
     with connection.cursor():  # opens it, where Django lets queries be made at all
         connection.validate_no_broken_transaction()
-    place = vendor.place(connection)
+    place = vendor.place(connection, _config().namespace)
     return Within(_engine(place), place)
 
 
@@ -81,7 +92,7 @@ def native_storage(alias: str, durability: Durability = "normal") -> AsyncStorag
     Its name is that of this moment: test runners rename databases.
     """
     vendor = vendor_of(alias)
-    return vendor.storage(connections[alias], durability)
+    return vendor.storage(connections[alias], _config().namespace, durability)
 
 
 def trouble(alias: str) -> str | None:
@@ -91,13 +102,16 @@ def trouble(alias: str) -> str | None:
         return f'OMNIQ["DATABASE"] is {alias!r}, which DATABASES does not have' + did_you_mean(
             alias, known
         )
-    if (vendor := connections[alias].vendor) not in VENDORS:
+    vendor = connections[alias].vendor
+    if vendor not in VENDORS:
         return (
             f'OMNIQ["DATABASE"] is {alias!r}, a database of the kind {vendor!r}: OmniQ keeps tasks '
             f"in {', '.join(sorted(VENDORS))}. Name another alias, or leave DATABASE out: tasks then "
             "have a store of their own (STORAGE_URL), and ENQUEUE_ON_COMMIT makes them wait for "
             "your commit"
         )
+    if (lacks := VENDORS[vendor].lacks()) is not None:
+        return f'OMNIQ["DATABASE"] is {alias!r}, a database of the kind {vendor!r}: {lacks}'
     return None
 
 
@@ -121,18 +135,35 @@ def begins_late(alias: str) -> bool:
     return vendor_of(alias).begins_late(connections[alias])
 
 
+def is_local(alias: str) -> bool:
+    """Whether the database of an alias is on this machine."""
+    return vendor_of(alias).local
+
+
 def aliases() -> set[str]:
     """The databases that keep tasks: of `OMNIQ`, and of tasks backends that name their own."""
-    return set(_named())
+    return {alias for alias, _ in _named()}
 
 
-def _named() -> Iterator[str]:
+def namespaces(alias: str) -> list[str]:
+    """The namespaces that have tasks in a database."""
+    return sorted({namespace for name, namespace in _named() if name == alias})
+
+
+def _named() -> Iterator[tuple[str, str]]:
     if (alias := django_settings().database) is not None:
-        yield alias
+        yield alias, _config().namespace
     for backend in (getattr(settings, "TASKS", None) or {}).values():
         options = backend.get("OPTIONS") or {}
-        if isinstance(options, Mapping) and options.get("DATABASE"):
-            yield options["DATABASE"]
+        if not isinstance(options, Mapping) or not {"DATABASE", "NAMESPACE"}.intersection(options):
+            continue
+        try:
+            with overlaid(Overlay.of(options)):
+                alias, namespace = django_settings().database, _config().namespace
+        except (ImproperlyConfigured, ConfigError):  # not ours, or wrong, which the checks say
+            alias, namespace = options.get("DATABASE"), _config().namespace
+        if alias:
+            yield alias, namespace
 
 
 def remedy(alias: str) -> str:
@@ -148,27 +179,38 @@ def _alias() -> str:
     return alias
 
 
-_engines: dict[tuple[str, str], tuple[DjangoSettings, Engine]] = {}
+_engines: dict[tuple[str, str], tuple[OmniQConfig, Engine]] = {}
+_configs: dict[str, tuple[DjangoSettings, OmniQConfig]] = {}
+
+
+def _config() -> OmniQConfig:
+    """OmniQ's own configuration, read once for the settings that hold."""
+    held, key = django_settings(), overlay().name
+    known = _configs.get(key)
+    if known is None or known[0] is not held:
+        known = _configs[key] = (held, load_config(held.omniq))
+    return known[1]
 
 
 def _engine(place: Place) -> Engine:
     """The rules, worked out once for the settings that hold and what the place is."""
-    held, key = django_settings(), (overlay().name, place.capabilities.durability)
+    config, key = _config(), (overlay().name, place.capabilities.durability)
     known = _engines.get(key)
-    if known is None or known[0] is not held:
-        engine = engine_for(load_config(held.omniq), place.capabilities)
-        known = _engines[key] = (held, engine)
+    if known is None or known[0] is not config:
+        known = _engines[key] = (config, engine_for(config, place.capabilities))
     return known[1]
 
 
 # ---- SQLite
 
 
-def _sqlite_place(connection: BaseDatabaseWrapper) -> TablesPlace:
+def _sqlite_place(connection: BaseDatabaseWrapper, namespace: str) -> TablesPlace:
     return ForeignConnection(connection.connection, remedy=remedy(connection.alias))
 
 
-def _sqlite_storage(connection: BaseDatabaseWrapper, durability: Durability) -> AsyncStorage:
+def _sqlite_storage(
+    connection: BaseDatabaseWrapper, namespace: str, durability: Durability
+) -> AsyncStorage:
     alias, name = connection.alias, connection.settings_dict["NAME"]
     if _in_memory(connection, name):
         raise ConfigError(
@@ -202,15 +244,41 @@ def _sqlite_path(name: str | Path) -> Path:
     return Path(unquote(urlsplit(text).path) if text.startswith("file:") else text)
 
 
+# ---- PostgreSQL
+
+
+def _postgres_place(connection: BaseDatabaseWrapper, namespace: str) -> TablesPlace:
+    return postgres.place(connection, namespace, remedy(connection.alias))
+
+
+def _postgres_storage(
+    connection: BaseDatabaseWrapper, namespace: str, durability: Durability
+) -> AsyncStorage:
+    return postgres.storage(connection, namespace, remedy(connection.alias), durability)
+
+
 VENDORS = {
-    "sqlite": Vendor(
+    "sqlite": Vendor(  # one file is one namespace
         place=_sqlite_place,
         storage=_sqlite_storage,
+        lacks=lambda: None,
+        local=True,
         blocks=_sqlite_blocks,
         begins_late=_sqlite_begins_late,
-        script=lambda upto: sqlite_tables.script(0, upto),
-        drop=sqlite_tables.drop,
-        empty=sqlite_tables.empty,
+        script=lambda _, upto: sqlite_tables.script(0, upto),
+        drop=lambda _: sqlite_tables.drop(),
+        empty=lambda _: sqlite_tables.empty(),
+    ),
+    "postgresql": Vendor(
+        place=_postgres_place,
+        storage=_postgres_storage,
+        lacks=postgres.lacks,
+        local=False,
+        blocks=postgres.blocks,
+        begins_late=lambda _: False,
+        script=postgres.script,
+        drop=postgres.drop,
+        empty=postgres.empty,
     ),
 }
 """Where tasks can be kept, by `connection.vendor`."""

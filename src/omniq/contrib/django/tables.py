@@ -15,7 +15,8 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.migrations.state import ProjectState
 
-from omniq.contrib.django.database import VENDORS, aliases, vendor_of
+from omniq.contrib.django.conf import under_test
+from omniq.contrib.django.database import VENDORS, aliases, namespaces, vendor_of
 
 APP = "omniq"
 FIRST = "0001_tables"
@@ -48,7 +49,7 @@ class Tables(Operation):
         if alias not in aliases():
             return
         if schema_editor.collect_sql:  # `sqlmigrate` shows all of it, whatever is there
-            statements = vendor_of(alias).script(self.version)
+            statements = vendor_of(alias).script(namespaces(alias), self.version)
         else:
             statements = missing(alias, self.version)
         run(schema_editor, statements)
@@ -60,10 +61,11 @@ class Tables(Operation):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
-        # Wherever they are, also if that alias keeps no tasks any more.
-        vendor = VENDORS.get(schema_editor.connection.vendor)
+        # Also if that alias keeps no tasks any more, where tables can only be those of Django's.
+        connection = schema_editor.connection
+        vendor = VENDORS.get(connection.vendor)
         if vendor is not None and self.version == 1:
-            run(schema_editor, vendor.drop())
+            run(schema_editor, vendor.drop(namespaces(connection.alias)))
 
     def describe(self) -> str:
         return f'OmniQ\'s tables, version {self.version}, where OMNIQ["DATABASE"] keeps tasks'
@@ -73,8 +75,10 @@ def missing(alias: str, version: int | None = None) -> list[str]:
     """The statements that the tables of an alias lack. Raises SchemaError if they are newer."""
     connection = connections[alias]
     connection.ensure_connection()
-    place = vendor_of(alias).place(connection)
-    return place.missing() if version is None else place.missing(version)
+    vendor = vendor_of(alias)
+    places = [vendor.place(connection, namespace) for namespace in namespaces(alias)]
+    upto = () if version is None else (version,)
+    return [statement for place in places for statement in place.missing(*upto)]
 
 
 def run(schema_editor: BaseDatabaseSchemaEditor, statements: list[str]) -> None:
@@ -100,10 +104,14 @@ def empty(alias: str) -> None:
     if vendor is None:
         return
     connection.ensure_connection()
-    if vendor.place(connection).tables_version():
+    # A server's database may have tasks of others, unless it was made for tests.
+    ours = vendor.local or under_test()
+    kept = namespaces(alias) or (["default"] if ours else [])
+    made = [name for name in kept if vendor.place(connection, name).tables_version()]
+    if made:
         with transaction.atomic(using=alias), connection.cursor() as cursor:
-            for statement in vendor.empty():
-                cursor.execute(statement)
+            for statement in vendor.empty(made):
+                cursor.execute(statement, None)
 
 
 def after_migrate(*, using: str, **given: Any) -> None:

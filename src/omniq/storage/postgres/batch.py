@@ -201,6 +201,14 @@ def receipt(count: int, answer: Answer) -> Receipt:
     )
 
 
+def topics_of(answer: Answer, units: int) -> set[str]:
+    """What to signal after so many units."""
+    topics = answer.topics()
+    if units > len(answer.refused) or answer.owners:
+        topics.add("tasks")
+    return topics
+
+
 def resendable(units: Sequence[Unit]) -> bool:
     """Whether a batch sent twice gets an answer that means the same: all of them inserts."""
     return all(type(unit) is Insert for unit in units)
@@ -284,4 +292,5 @@ __all__ = [
     "is_alone",
     "receipt",
     "resendable",
+    "topics_of",
 ]

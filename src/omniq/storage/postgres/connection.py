@@ -31,6 +31,9 @@ TRIES: Final = 8
 _CROSSED: Final = frozenset({"40P01", "40001"})
 """Two transactions crossed each other, and this one was undone as a whole."""
 
+MISSING: Final = frozenset({"42P01", "42883", "3F000", "42703"})
+"""No such table, function, schema or column."""
+
 # By SQLSTATE, or its class. https://www.postgresql.org/docs/current/errcodes-appendix.html
 _LATER: Final = {
     "08": "the connection was lost",
@@ -60,7 +63,11 @@ _CONFIG: Final = {
 class Database:
     """Connections to one database. It belongs to the loop and process that opened it."""
 
-    def __init__(self, url: str, place: str, options: Options) -> None:
+    def __init__(
+        self, url: str, place: str, options: Options, *, setting: str = SETTING, role: str = ""
+    ) -> None:
+        self._setting = setting
+        self._role = role
         self._url = url
         self._place = place
         self._options = options
@@ -156,7 +163,7 @@ class Database:
         if kind is None:
             return error
         reach = isinstance(error, OSError) and not isinstance(error, TimeoutError)
-        remedy = f". Check {SETTING}" if kind is ConfigError or reach else ""
+        remedy = f". Check {self._setting}" if kind is ConfigError or reach else ""
         return kind(f"{self._place}: {why} ({text}){remedy}")
 
     def _checked(self) -> asyncpg.Pool:
@@ -176,6 +183,8 @@ class Database:
             # Claims rely on each statement of a function seeing what was committed before it.
             server["default_transaction_isolation"] = "read committed"
             server |= more
+        if self._role:
+            server["role"] = self._role
         if "application_name=" in self._url:
             del server["application_name"]
         return {
@@ -187,18 +196,23 @@ class Database:
         }
 
 
+def meaning_of(state: str) -> tuple[type[OmniQError], str]:
+    """What a SQLSTATE is for us, and why."""
+    if state in MISSING:
+        return SchemaError, "its tables are not those this OmniQ made; were they dropped?"
+    if state == "42501":
+        return ConfigError, "the role lacks a right"
+    for kind, reasons in ((StorageUnavailable, _LATER), (ConfigError, _CONFIG)):
+        for start in (state, state[:3], state[:2]):
+            if start in reasons:
+                return kind, reasons[start]
+    return StorageError, "it refused"
+
+
 def _meaning(error: Exception) -> tuple[type[OmniQError] | None, str]:
     state = _state(error)
     if state is not None:
-        if state in ("42P01", "42883", "3F000", "42703"):
-            return SchemaError, "its tables are not those this OmniQ made; were they dropped?"
-        if state == "42501":
-            return ConfigError, "the role lacks a right"
-        for kind, reasons in ((StorageUnavailable, _LATER), (ConfigError, _CONFIG)):
-            for start in (state, state[:3], state[:2]):
-                if start in reasons:
-                    return kind, reasons[start]
-        return StorageError, "it refused"
+        return meaning_of(state)
     if isinstance(error, asyncpg.ClientConfigurationError):
         return ConfigError, "the address cannot be used"
     if isinstance(error, asyncpg.DataError):
@@ -236,4 +250,4 @@ async def _nothing(connection: Connection) -> None:
     pass
 
 
-__all__: Sequence[str] = ["Connection", "Database", "Record"]
+__all__: Sequence[str] = ["MISSING", "Connection", "Database", "Record", "meaning_of"]

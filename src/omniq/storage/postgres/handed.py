@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from omniq.models.filters import Batch, Claim
+from omniq.models.filters import Batch, Claim, Held, HeldTask
 from omniq.models.row import Ms, TaskRow
 from omniq.models.status import Status
 from omniq.storage.postgres.hints import Key
@@ -57,6 +57,27 @@ def batch_of(claim: Claim, records: Sequence[Any]) -> tuple[Batch, End]:
     end = records[-1]
     batch = Batch(tasks=[row for _, row in tasks], chores=chores, next_due=end[_NEXT_DUE])
     return batch, End(end[_RECEIPT], end[_WOKEN], end[_WALKED])
+
+
+def progress_of(held: Sequence[HeldTask]) -> list[list[Any] | None]:
+    """The parameters of `extend_v1` that say how far tasks are, by id."""
+    told = sorted((task for task in held if task.progress is not None), key=lambda t: t.id)
+    fields = [(task.id, task.epoch, task.claim, task.progress) for task in told]
+    return [list(field) for field in zip(*fields, strict=True)] if told else [None] * 4
+
+
+def held_of(held: Sequence[HeldTask], found: Sequence[Any]) -> Held:
+    """What an owner says it holds beside what the store says."""
+    running = {(id, epoch, claim): cancel for id, epoch, claim, cancel in found}
+    lost, cancelled = [], []
+    for task in held:
+        cancel = running.pop((task.id, task.epoch, task.claim), None)
+        if cancel is None:
+            lost.append(task.id)
+        elif cancel:
+            cancelled.append(task.id)
+    unknown = tuple(HeldTask(*fence) for fence in running)
+    return Held(lost=tuple(lost), cancelled=tuple(cancelled), unknown=unknown)
 
 
 def _rank(each: tuple[tuple[int, int, Ms, str], TaskRow]) -> tuple[int, int, Ms, str]:

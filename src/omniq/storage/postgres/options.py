@@ -17,7 +17,7 @@ from omniq.errors import ConfigError, UnknownOption
 SETTING: Final = "storage_url (OMNIQ_STORAGE_URL)"
 _NAMESPACE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _LONGEST: Final = 63  # bytes of a name in PostgreSQL; it would cut longer ones off silently
-_LIBPQ: Final = frozenset(
+LIBPQ: Final = frozenset(
     [
         "host",
         "port",
@@ -102,12 +102,12 @@ def split_url(url: str) -> tuple[str, dict[str, Any]]:
     theirs: list[tuple[str, str]] = []
     ours: dict[str, Any] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name in _LIBPQ:
+        if name in LIBPQ:
             theirs.append((name, value))
         elif name in _OURS:
             ours[name] = _value(name, value)
         else:
-            raise UnknownOption(name, _LIBPQ | _OURS.keys(), where=f"{SETTING} of PostgreSQL")
+            raise UnknownOption(name, LIBPQ | _OURS.keys(), where=f"{SETTING} of PostgreSQL")
     return urlunsplit(parts._replace(query=urlencode(theirs))), ours
 
 

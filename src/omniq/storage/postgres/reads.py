@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from omniq.models.event import TaskEvent
 from omniq.models.filters import EventFilter, EventPage, Page, QueueCount, TaskFilter
-from omniq.models.row import Doc, Ms
+from omniq.models.row import Doc, Ms, ResultRow, TaskRow
 from omniq.models.status import FINAL, EventType, Status
-from omniq.storage.postgres.connection import Database
 from omniq.storage.postgres.rows import columns, read
 
 TEXT_SCAN: Final = 5000
@@ -56,16 +56,34 @@ DOCS: Final = (
 )
 
 
+class Fetches(Protocol):
+    """Who can be asked: connections of ours, or one that is somebody else's."""
+
+    async def fetch(self, sql: str, *args: Any, again: bool = False) -> Sequence[Any]:
+        """Rows of one statement."""
+
+
 class Questions:
     """Asks one schema."""
 
-    def __init__(self, database: Database, schema: str) -> None:
+    def __init__(self, database: Fetches, schema: str) -> None:
         self._database = database
         self._schema = schema
 
-    async def ask(self, sql: str, *args: Any) -> list[Any]:
+    async def ask(self, sql: str, *args: Any) -> Sequence[Any]:
         """Rows of a statement for this schema."""
         return await self._database.fetch(sql.replace("{schema}", self._schema), *args, again=True)
+
+    async def tasks(self, ids: Sequence[str], now: Ms | None) -> list[TaskRow]:
+        """The rows that exist, in the order asked for."""
+        rows = {row.id: row for row in read(await self.ask(GET_TASKS, now, list(ids)))}
+        return [rows[id] for id in ids if id in rows]
+
+    async def results(self, ids: Sequence[str], now: Ms | None) -> list[ResultRow]:
+        """The results that exist, in the order asked for."""
+        found = await self.ask(GET_RESULTS, now, list(ids))
+        results = {record[0]: ResultRow(*record) for record in found}
+        return [results[id] for id in ids if id in results]
 
     async def count_tasks(self, now: Ms | None) -> list[QueueCount]:
         """Rows by queue and status."""

@@ -8,7 +8,7 @@ older OmniQ cannot live with says so in `omniq_schema.oldest`.
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from asyncpg import InsufficientPrivilegeError
 
@@ -19,6 +19,8 @@ from omniq.storage.postgres.options import SETTING
 VERSION: Final = 1
 """The version of the tables this OmniQ works with."""
 FUNCTIONS: Final = ("insert_v1", "move_v1", "apply_v1", "claim_v1", "sweep_v1")
+TABLES: Final = ("task", "result", "event", "doc", "edge", "uniq", "owner")
+"""Where tasks and what belongs to them are kept."""
 
 # Plans of functions are made once, often while the tables are still empty, and must be right
 # for a million rows: always by index, in the order of the index.
@@ -27,6 +29,16 @@ SETTINGS: Final = (
     "SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off "
     "SET enable_mergejoin = off"
 )
+
+
+class Asked(Protocol):
+    """Who can be asked, be it asyncpg or not."""
+
+    async def fetchrow(self, sql: str, /, *args: Any) -> Any:
+        """The first row, if there is one."""
+
+    async def fetchval(self, sql: str, /, *args: Any) -> Any:
+        """The first field of the first row, if there is one."""
 
 
 def script(number: int) -> str:
@@ -46,6 +58,26 @@ def statements(text: str, schema: str) -> str:
     return text.replace("{schema}", quoted(schema)).replace("{settings}", SETTINGS)
 
 
+def steps(schema: str, have: int = 0, upto: int = VERSION) -> list[str]:
+    """The texts that lead from one version of the tables to another; each is many statements."""
+    return [statements(script(number), schema) for number in range(have + 1, upto + 1)]
+
+
+def create(schema: str) -> str:
+    """The statement that makes the schema itself."""
+    return f"CREATE SCHEMA {quoted(schema)}"
+
+
+def drop(schema: str) -> str:
+    """The statement that removes the tables, and all tasks in them."""
+    return f"DROP SCHEMA IF EXISTS {quoted(schema)} CASCADE"
+
+
+def empty(schema: str) -> str:
+    """The statements that remove what is in the tables."""
+    return "; ".join(f"DELETE FROM {quoted(schema)}.{table}" for table in TABLES)
+
+
 def quoted(name: str) -> str:
     """A name as SQL writes it."""
     return '"' + name.replace('"', '""') + '"'
@@ -61,20 +93,20 @@ async def prepare(connection: Connection, schema: str, place: str) -> None:
             lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
             await connection.fetchval(lock, f"omniq {schema}")
             have = await version(connection, schema, place)
-            if not await _exists(connection, schema):
-                await connection.execute(f"CREATE SCHEMA {quoted(schema)}")
-            for number in range(have + 1, VERSION + 1):
-                await connection.execute(statements(script(number), schema))
+            if not await exists(connection, schema):
+                await connection.execute(create(schema))
+            for step in steps(schema, have):
+                await connection.execute(step)
             await connection.execute("COMMIT")
         except BaseException:
             if not connection.is_closed():
                 await connection.execute("ROLLBACK")
             raise
     except InsufficientPrivilegeError as error:
-        raise await _no_rights(connection, schema, place, error) from None
+        raise await no_rights(connection, schema, place, error) from None
 
 
-async def version(connection: Connection, schema: str, place: str) -> int:
+async def version(connection: Asked, schema: str, place: str) -> int:
     """The version of the tables there; 0: none. SchemaError if they are not for us."""
     sql = (
         "SELECT version, oldest, current_setting('server_encoding') FROM "
@@ -91,7 +123,7 @@ async def version(connection: Connection, schema: str, place: str) -> int:
     try:
         row = await connection.fetchrow(sql)
     except InsufficientPrivilegeError as error:
-        raise await _no_rights(connection, schema, place, error) from None
+        raise await no_rights(connection, schema, place, error) from None
     have, oldest = (row[0], row[1]) if row else (0, 0)
     if oldest > VERSION:
         raise SchemaError(
@@ -102,14 +134,14 @@ async def version(connection: Connection, schema: str, place: str) -> int:
     return int(have)
 
 
-async def _exists(connection: Connection, schema: str) -> bool:
+async def exists(connection: Asked, schema: str) -> bool:
+    """Whether the schema is there, with tables or without."""
     sql = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)"
     return bool(await connection.fetchval(sql, schema))
 
 
-async def _no_rights(
-    connection: Connection, schema: str, place: str, error: Exception
-) -> ConfigError:
+async def no_rights(connection: Asked, schema: str, place: str, error: object) -> ConfigError:
+    """What to do for a role that may not make or use the tables."""
     user = quoted(str(await connection.fetchval("SELECT current_user")))
     database = quoted(str(await connection.fetchval("SELECT current_database()")))
     name = quoted(schema)

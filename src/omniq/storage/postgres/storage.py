@@ -23,18 +23,17 @@ from omniq.models.row import Doc, Ms, ResultRow, TaskRow
 from omniq.models.units import Receipt, Unit
 from omniq.storage.base import AsyncStorage, Capabilities, Ear, MakeCall, Put
 from omniq.storage.durability import Durability, Promise, check_durability, tell
-from omniq.storage.postgres import options, reads, schema
+from omniq.storage.postgres import options, schema
 from omniq.storage.postgres.batch import APPLY_ARGS, Answer, arguments, decode_answer, is_alone
 from omniq.storage.postgres.batch import receipt as receipt_of
-from omniq.storage.postgres.batch import resendable
+from omniq.storage.postgres.batch import resendable, topics_of
 from omniq.storage.postgres.connection import Connection, Database
 from omniq.storage.postgres.ears import Listener, Notifier, post_of
-from omniq.storage.postgres.handed import batch_of, claim_arguments
+from omniq.storage.postgres.handed import batch_of, claim_arguments, held_of, progress_of
 from omniq.storage.postgres.hints import Hints
 from omniq.storage.postgres.join import join
 from omniq.storage.postgres.promise import promise_of
 from omniq.storage.postgres.reads import Questions
-from omniq.storage.postgres.rows import read
 
 _APPLY = f"{{schema}}.apply_v1({', '.join(f'${n}' for n in range(1, APPLY_ARGS + 1))})"
 _CLAIM = "SELECT * FROM {{schema}}.claim_v1({args}, {receipt})"
@@ -134,6 +133,9 @@ class AsyncPostgresStorage(AsyncStorage):
         promise: Promise = promise_of(self._place, told)
         tell(promise, self._durability)
         self.capabilities = _can(self._listens, promise.grade)  # type: ignore[misc]
+        await self._make_tables(connection)
+
+    async def _make_tables(self, connection: Connection) -> None:
         await schema.prepare(connection, self._schema, self._place)
 
     async def close(self) -> None:
@@ -177,7 +179,7 @@ class AsyncPostgresStorage(AsyncStorage):
         again = resendable(units)
         text = await self._database.value(sql, *arguments(units, self._now()), again=again)
         answer = decode_answer(text)
-        self._changed(_topics(answer, len(units)))
+        self._changed(topics_of(answer, len(units)))
         return receipt_of(len(units), answer)
 
     async def claim(self, claim: Claim) -> Batch:
@@ -199,7 +201,7 @@ class AsyncPostgresStorage(AsyncStorage):
         records = await self._database.fetch(sql, *args, again=not units)
         batch, end = batch_of(claim, records)
         answer = Answer() if end.receipt is None else decode_answer(end.receipt)
-        topics = _topics(answer, len(units))
+        topics = topics_of(answer, len(units))
         if end.woken:
             topics.update(f"queue:{name}" for name in end.woken)
         if batch.tasks or batch.chores:
@@ -211,24 +213,13 @@ class AsyncPostgresStorage(AsyncStorage):
 
     async def extend(self, owner: str, lease: Ms, held: Sequence[HeldTask]) -> Held:
         self._check()
-        told = sorted((task for task in held if task.progress is not None), key=lambda t: t.id)
-        fields = [(task.id, task.epoch, task.claim, task.progress) for task in told]
-        progress = [list(field) for field in zip(*fields, strict=True)] if told else [None] * 4
+        told = progress_of(held)
         found = await self._database.fetch(
-            self._sql(EXTEND), self._now(), owner, lease, *progress, again=True
+            self._sql(EXTEND), self._now(), owner, lease, *told, again=True
         )
-        if told:
+        if told[0]:
             self._changed({"tasks"})
-        running = {(id, epoch, claim): cancel for id, epoch, claim, cancel in found}
-        lost, cancelled = [], []
-        for task in held:
-            cancel = running.pop((task.id, task.epoch, task.claim), None)
-            if cancel is None:
-                lost.append(task.id)
-            elif cancel:
-                cancelled.append(task.id)
-        unknown = tuple(HeldTask(*fence) for fence in running)
-        return Held(lost=tuple(lost), cancelled=tuple(cancelled), unknown=unknown)
+        return held_of(held, found)
 
     async def sweep(self, limit: int = 1000) -> int:
         self._check()
@@ -236,22 +227,18 @@ class AsyncPostgresStorage(AsyncStorage):
             self._sql(SWEEP), self._now(), limit, again=True
         )
         if done:
-            self._changed(_topics(decode_answer(text), 1))
+            self._changed(topics_of(decode_answer(text), 1))
         return int(done)
 
     # ---- questions
 
     async def get_tasks(self, ids: Sequence[str]) -> list[TaskRow]:
         self._check()
-        found = await self._questions.ask(reads.GET_TASKS, self._now(), list(ids))
-        rows = {row.id: row for row in read(found)}
-        return [rows[id] for id in ids if id in rows]
+        return await self._questions.tasks(ids, self._now())
 
     async def get_results(self, ids: Sequence[str]) -> list[ResultRow]:
         self._check()
-        found = await self._questions.ask(reads.GET_RESULTS, self._now(), list(ids))
-        results = {record[0]: ResultRow(*record) for record in found}
-        return [results[id] for id in ids if id in results]
+        return await self._questions.results(ids, self._now())
 
     async def find_tasks(
         self, filter: TaskFilter, *, limit: int = 100, cursor: str | None = None
@@ -324,10 +311,3 @@ class AsyncPostgresStorage(AsyncStorage):
     def _check(self) -> None:
         if not self._open:
             raise StorageClosed(f"{self._place} is not open: call open() first")
-
-
-def _topics(answer: Answer, units: int) -> set[str]:
-    topics = answer.topics()
-    if units > len(answer.refused) or answer.owners:
-        topics.add("tasks")
-    return topics
