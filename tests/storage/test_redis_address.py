@@ -90,3 +90,14 @@ def test_an_impossible_option_is_refused() -> None:
         AsyncRedisStorage("redis://h", max_connections=0)
     with pytest.raises(ConfigError, match="durability"):
         AsyncRedisStorage("redis://h", durability="safe")  # type: ignore[arg-type]
+
+
+def test_how_strict_tls_is_has_three_answers() -> None:
+    with pytest.raises(ConfigError, match="ssl_cert_reqs wants none, optional or required"):
+        AsyncRedisStorage("rediss://host/0?ssl_cert_reqs=nonsense")
+
+
+@pytest.mark.asyncio
+async def test_a_certificate_that_is_not_there_is_named_before_anything_connects() -> None:
+    with pytest.raises(ConfigError, match="ssl_ca_certs is '/no/such/file'"):
+        await AsyncRedisStorage("rediss://host/0?ssl_ca_certs=/no/such/file").open()

@@ -108,7 +108,7 @@ async def test_nothing_is_left_of_tasks_that_are_gone(redis_url: str) -> None:
             pass
         await storage.claim(kit.claim("another", queues=queues, chores=10))
         space = f"{{omniq:{space}}}:"
-        left = {key.decode().removeprefix(space) for key in await admin.keys(f"{space}*")}
+        left = {str(key, "utf-8").removeprefix(space) for key in await admin.keys(f"{space}*")}
         assert left == {"meta", "ev"}
         assert await admin.xlen(f"{space}ev") == 0
     await admin.aclose()

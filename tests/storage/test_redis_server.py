@@ -158,6 +158,14 @@ async def test_a_user_without_rights_is_told_which(server: Valkey, admin: Redis)
     async with AsyncRedisStorage(url, namespace=name()) as storage:
         assert storage.capabilities.durability == "process"
         assert (await storage.apply([insert()])).outcome == [Applied.APPLIED]
+    # Without these a batch would be written, and nobody be told of it.
+    await admin.execute_command("ACL", "SETUSER", "some", "resetchannels")
+    with pytest.raises(ConfigError, match="channel"):
+        await AsyncRedisStorage(url).open()
+    await admin.execute_command("ACL", "SETUSER", "some", "&{omniq:*", "-time")
+    async with AsyncRedisStorage(url) as storage:
+        with pytest.raises(ConfigError, match=r"lacks a right.*\+time"):
+            await storage.count_tasks()
     await admin.execute_command("ACL", "SETUSER", "some", "resetkeys", "~other:*")
     with pytest.raises(ConfigError, match="right"):
         await AsyncRedisStorage(url).open()

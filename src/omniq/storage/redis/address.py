@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -58,13 +59,19 @@ def _count(text: str) -> int:
     return value
 
 
+def _how_strict(text: str) -> str:
+    if text not in ("none", "optional", "required"):
+        raise ValueError("none, optional or required")
+    return text
+
+
 _TLS: Final[dict[str, Callable[[str], Any]]] = {
     "ssl_ca_certs": str,
     "ssl_ca_path": str,
     "ssl_certfile": str,
     "ssl_keyfile": str,
     "ssl_password": str,
-    "ssl_cert_reqs": str,
+    "ssl_cert_reqs": _how_strict,
     "ssl_check_hostname": _flag,
 }
 _LOGIN: Final[dict[str, Callable[[str], Any]]] = {"username": str, "password": str, "db": _count}
@@ -134,6 +141,14 @@ def parse(url: str) -> tuple[Address, dict[str, Any]]:
     return address, given
 
 
+def check_files(address: Address) -> None:
+    """Raise ConfigError for a certificate or key that is not there."""
+    for name in ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"):
+        path = address.tls_options.get(name)
+        if path is not None and not Path(path).exists():
+            raise _refuse(address.shown, f"{name} is {path!r}, where there is no file")
+
+
 def slot_of(key: str) -> int:
     """The slot of a cluster in which a key lies."""
     return int(key_slot(key.encode()))
@@ -148,7 +163,7 @@ def _query(query: str, shown: str) -> dict[str, Any]:
         try:
             given[name] = known[name](text)
         except ValueError as error:
-            told = str(error) if known[name] in (_flag, _seconds, _count) else "another value"
+            told = str(error)
             wants = "a number" if "invalid literal" in told or "could not" in told else told
             raise _refuse(shown, f"its option {name} wants {wants}") from None
     return given

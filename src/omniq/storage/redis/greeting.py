@@ -28,6 +28,7 @@ async def greet(link: Link, meta: str, shown: str, wait_replicas: int) -> Promis
         await _check_format(link, meta, shown)
         replication = _parsed(await link.ask(b"INFO", b"REPLICATION"))
         settings = await _settings(link)
+        await link.ask(b"PUBLISH", f"{meta.removesuffix('meta')}@opened", b"")
     except (RedisError, OSError) as error:
         problem = translate(error, shown)
     else:

@@ -28,7 +28,7 @@ from omniq.models.units import Insert, PutEvents, PutResult, Receipt, Unit
 from omniq.storage.base import AsyncStorage, Capabilities, Ear
 from omniq.storage.durability import Durability, check_durability, tell
 from omniq.storage.redis import reads
-from omniq.storage.redis.address import OPTIONS, parse
+from omniq.storage.redis.address import OPTIONS, check_files, parse
 from omniq.storage.redis.ears import Post, PostEar
 from omniq.storage.redis.greeting import greet
 from omniq.storage.redis.link import Link
@@ -104,6 +104,7 @@ class AsyncRedisStorage(AsyncStorage):
         async with self._opening:
             if self._link is not None:
                 return
+            check_files(self._address)
             meta = f"{self._prefix}meta"
             link = Link(self._address, meta, **self._options)
             try:

@@ -40,6 +40,7 @@ _LATER: Final = {
     ),
 }
 _LOGIN: Final = ("WRONGPASS", "NOAUTH", "invalid username-password", "invalid password")
+_RIGHTS: Final = ("no permissions", "The user executing the script can't")
 _FORMAT: Final = "OMNIQ_FORMAT "
 _INSIDE: Final = re.compile(r": -(OOM|MISCONF|READONLY|NOREPLICAS|NOPERM) ")
 
@@ -72,7 +73,11 @@ def translate(error: BaseException, where: str) -> OmniQError:
             f"{where} refuses the login: user or password is missing or wrong. Set {SETTING} "
             "to a URL with the right ones, redis://USER:PASSWORD@HOST"
         )
-    if isinstance(error, NoPermissionError) or code == "NOPERM" or "no permissions" in text:
+    if (
+        isinstance(error, NoPermissionError)
+        or code == "NOPERM"
+        or any(word in text for word in _RIGHTS)
+    ):
         return ConfigError(
             f"{where}: the user of {SETTING} lacks a right: {_right(text)}. OmniQ needs the keys "
             "and channels {omniq:*, and the commands +@scripting +@hash +@sortedset +@set +@list "
@@ -102,8 +107,11 @@ def translate(error: BaseException, where: str) -> OmniQError:
 
 def _right(text: str) -> str:
     """The part of the server's words that names the right, without the user."""
-    _, found, rest = text.partition("permissions to ")
-    return ("to " + rest if found else text)[:160].split(" script:")[0]
+    for before in ("permissions to ", "script can't "):
+        _, found, rest = text.partition(before)
+        if found:
+            text = f"to {rest}"
+    return text[:160].split(" script:")[0]
 
 
 def _reason(text: str) -> str:
