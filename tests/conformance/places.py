@@ -1,4 +1,7 @@
-"""The places the contract is held against, and the faces they are reached through."""
+"""The places the contract is held against, and the faces they are reached through.
+
+Drivers are imported where they are used: a process beside a test loads those of its own place.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,6 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
-
-import psycopg
-from fsspec.implementations.local import LocalFileSystem
-from psycopg import sql
 
 from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.storage.base import AsyncStorage
@@ -65,6 +64,9 @@ def _served(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
 
 def _empty_postgres(url: str, namespace: str) -> None:
     """A schema of its own for each test would be made of a hundred files each time."""
+    import psycopg
+    from psycopg import sql
+
     schema = f"omniq_{namespace}"
     with psycopg.connect(url, autocommit=True) as db:
         found = db.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema])
@@ -104,6 +106,8 @@ def _file_s3(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
 
 
 def _file_fsspec(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
+    from fsspec.implementations.local import LocalFileSystem
+
     return new(LocalFileSystem(), path=f"{ground.path}/tasks", clock=clock)
 
 
