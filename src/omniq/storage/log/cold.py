@@ -176,15 +176,16 @@ class Cold:
     def _rows(self, rows: list[TaskRow]) -> tuple[list[TaskRow], bool]:
         whole, found = True, rows
         for at, row in enumerate(rows):
+            if row.body[:1] != MARK and (row.error is None or row.error[:1] != MARK):
+                continue
             cold: dict[str, bytes] = {}
             for name, value in (("body", row.body), ("error", row.error)):
                 if value and value[0] == _FIRST:
                     fetched = self.value(value)
                     whole = whole and fetched is not None
                     cold[name] = fetched or b""
-            if cold:
-                found = list(rows) if found is rows else found
-                found[at] = replace(row, **cold)
+            found = list(rows) if found is rows else found
+            found[at] = replace(row, **cold)
         return found, whole
 
     def _results(self, results: list[ResultRow]) -> tuple[list[ResultRow], bool]:

@@ -45,12 +45,11 @@ _LOG: Final = logging.getLogger("omniq.storage")
 class _Call:
     """Something asked for, and where its answer goes."""
 
-    __slots__ = ("ask", "future", "size")
+    __slots__ = ("ask", "future")
 
     def __init__(self, ask: Any, future: asyncio.Future[Any] | None) -> None:
         self.ask = ask
         self.future = future
-        self.size = _size(ask.units) if isinstance(ask, Request) else 0
 
 
 class Look:
@@ -342,9 +341,9 @@ def _group(waiting: deque[_Call], limit: int) -> list[_Call]:
     """The requests at the head that can be one commit; taken out."""
     first = waiting.popleft()
     group = [first]
-    if first.ask.alone:
+    if first.ask.alone or not waiting:
         return group
-    units, size = len(first.ask.units), first.size
+    units, size = len(first.ask.units), _size(first.ask.units)
     claims = {first.ask.claim}
     ids = {_about(unit) for unit in first.ask.units}
     while waiting:
@@ -352,7 +351,7 @@ def _group(waiting: deque[_Call], limit: int) -> list[_Call]:
         request = call.ask
         if not isinstance(request, Request) or request.alone:
             break
-        units, size = units + len(request.units), size + call.size
+        units, size = units + len(request.units), size + _size(request.units)
         if units > COMMIT_UNITS or size > limit:
             break
         if request.claim and request.claim in claims:

@@ -7,7 +7,7 @@ thrown away; nothing needs to be taken back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import NamedTuple, cast
 
@@ -308,9 +308,8 @@ class Draft:
             self.set(child, change)
         return told
 
-    def _open_children(self, parent: str) -> Iterator[str]:
-        yield from self.state.open_children.get(parent, ())
-        yield from self._born.get(parent, ())
+    def _open_children(self, parent: str) -> Iterable[str]:
+        return chain(self.state.open_children.get(parent, ()), self._born.get(parent, ()))
 
     def _put_edge(self, child: str, parent: str, edge: Edge) -> None:
         self.segment.edges.setdefault(child, {})[parent] = edge
