@@ -9,8 +9,12 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+from obstore.store import MemoryStore
 
 from omniq.errors import StorageError
+from omniq.storage.file.home import FAR
+from omniq.storage.file.keys import KeyLog
+from omniq.storage.file.objects import ObstoreKeys
 from omniq.storage.log.port import Log
 
 from .file_places import PLACES, log_of, options_of
@@ -183,3 +187,22 @@ def read_all(log: Log, number: int) -> list[bytes]:
     while part := log.read_on(number + len(found)):
         found += part
     return found
+
+
+def test_a_program_that_ends_can_still_read_what_others_wrote(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tasks are given back when no more threads can be started; others may have written."""
+    keys = ObstoreKeys(MemoryStore(), "memory", "default")
+    keys.remote = True
+    log = KeyLog(lambda: keys, FAR)
+    log.open()
+    written = [b"%d" % number for number in range(1, 40)]
+    for number, data in enumerate(written, 1):
+        assert log.put(number, data)
+
+    def ended(*_: object) -> None:
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", ended)
+    assert list(log.read_on(1)) == written

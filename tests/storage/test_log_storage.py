@@ -21,7 +21,7 @@ from omniq.errors import (
     StorageError,
     StorageUnavailable,
 )
-from omniq.models import Applied, PutEvents, Unique
+from omniq.models import Applied, PutEvents, Status, Unique
 from omniq.models.filters import Batch
 from omniq.models.row import Ms
 from omniq.models.units import Receipt
@@ -248,6 +248,27 @@ async def test_a_commit_too_large_for_a_segment_puts_its_values_beside_the_log(
         told = PutEvents((kit.event("worker:w", data={"long": "x" * 200_000}),))
         with pytest.raises(StorageError, match="the log takes 120000"):
             await storage.apply([told])
+
+
+async def test_a_claim_fits_its_commit_however_many_tasks_came_due(place: DictPlace) -> None:
+    """After hours without workers, in many queues at once."""
+    clock = ManualClock()
+    queues = tuple(f"q{n}" for n in range(25))
+    async with DictStorage(place, clock=clock) as storage:
+        for queue in queues:
+            due = kit.START + kit.HOUR
+            await storage.apply([kit.insert(queue=queue, run_at=due) for _ in range(1000)])
+        clock.advance(2 * kit.HOUR // 1000)
+        batch = await storage.claim(kit.claim(queues=queues, limit=500))
+        assert len(batch.tasks) == 500
+        assert batch.next_due is not None
+        assert batch.next_due <= clock.now()
+        while batch.next_due is not None:
+            batch = await storage.claim(kit.claim(queues=queues, limit=1))
+        assert {count.status for count in await storage.count_tasks()} == {
+            Status.READY,
+            Status.RUNNING,
+        }
 
 
 async def test_large_results_and_bodies_pass_through_a_claim(place: DictPlace) -> None:

@@ -17,6 +17,8 @@ from omniq.storage.tables.state import Rank
 
 PROMOTE = 1000
 """Due rows one claim makes ready in each line: more than it can hand out."""
+PROMOTE_ALL = 8 * PROMOTE
+"""In all of its lines together: it is one commit. `next_due` brings the next claim at once."""
 
 _WAITING, _SCHEDULED = Status.WAITING, Status.SCHEDULED
 _READY, _RUNNING = Status.READY, Status.RUNNING
@@ -137,7 +139,8 @@ def _promote(draft: Draft, names: set[Name]) -> None:
     state, now = draft.state, draft.now
     due = [row for row in _put_off(draft, names) if row.run_at <= now]
     for name in names & state.lines.keys():
-        for run_at, id in islice(state.lines[name].later.walk(), PROMOTE):
+        room = min(PROMOTE, PROMOTE_ALL - len(due))
+        for run_at, id in islice(state.lines[name].later.walk(), max(0, room)):
             if run_at > now:
                 break
             if id not in draft.rows:
