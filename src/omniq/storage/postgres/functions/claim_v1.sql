@@ -18,13 +18,16 @@ BEGIN
         CONTINUE WHEN v_locked < (SELECT count(*) FROM {schema}.task t WHERE t.id = ANY (v_parents));
         PERFORM FROM {schema}.task t WHERE t.id = v_child AND t.waiting < 0 FOR NO KEY UPDATE SKIP LOCKED;
         CONTINUE WHEN NOT FOUND;
+        -- A parent that is gone had ended. How is known if it had when the row came in: such an
+        -- edge was never open, and the row has its flag if that one failed.
+        SELECT count(*) FILTER (WHERE t.status < 60),
+               coalesce(bool_or(e.need AND CASE WHEN t.id IS NULL THEN e.open
+                                                ELSE t.status > 60 END), false)
+        INTO v_waiting, v_fails
+        FROM {schema}.edge e LEFT JOIN {schema}.task t ON t.id = e.parent WHERE e.child = v_child;
         UPDATE {schema}.edge e SET open = coalesce(
             (SELECT t.status < 60 FROM {schema}.task t WHERE t.id = e.parent), false)
         WHERE e.child = v_child;
-        SELECT count(*) FILTER (WHERE e.open), coalesce(bool_or(e.need AND NOT e.open
-            AND t.status IS DISTINCT FROM 60), false)
-        INTO v_waiting, v_fails
-        FROM {schema}.edge e LEFT JOIN {schema}.task t ON t.id = e.parent WHERE e.child = v_child;
         UPDATE {schema}.task t SET waiting = v_waiting,
             flags = CASE WHEN v_fails THEN t.flags | 1 ELSE t.flags END,
             status = CASE WHEN t.status <> 10 OR v_fails OR v_waiting > 0 OR t.flags & 1 > 0 THEN t.status
@@ -146,9 +149,12 @@ BEGIN
                 AND t.uniq_free = 'start' AND u.key = t.uniq AND u.task = t.id;
         END IF;
         IF p_chores > 0 THEN
+            -- Chores hold the leases of others: with its own held before, no two wait in a circle.
+            PERFORM {schema}.renew_v1(p_owner, v_now + p_lease, least(p_lease / 10, 1000));
             v_got := {schema}.chores_v1(v_now, p_owner, p_request, p_chores);
             IF v_got > 0 THEN
-                        RETURN QUERY SELECT t.id, t.queue, t.lane, t.name, t.priority, t.run_at, t.created_at, t.started_at,
+                RETURN QUERY SELECT
+                    t.id, t.queue, t.lane, t.name, t.priority, t.run_at, t.created_at, t.started_at,
                     t.finished_at, t.expires_at, t.keep_until, t.attempt, t.epoch, t.losses,
                     greatest(t.waiting, 0), t.uniq, t.uniq_until, t.uniq_free, t.grp, t.tags, t.fault,
                     t.cancel, t.flags::integer, t.reply, t.progress, t.body, t.error, t.preview,
@@ -201,7 +207,10 @@ BEGIN
     WITH silent AS MATERIALIZED (
         -- The owner's row is locked too: one that is just being renewed is not silent.
         SELECT held.id FROM (SELECT o.id FROM {schema}.owner o
-            WHERE o.until <= p_now AND o.id <> p_owner FOR NO KEY UPDATE SKIP LOCKED) AS gone
+            WHERE o.until <= p_now AND o.id <> p_owner
+                AND (SELECT t.id FROM {schema}.task t
+                     WHERE t.status = 50 AND t.owner = o.id LIMIT 1) IS NOT NULL
+            FOR NO KEY UPDATE SKIP LOCKED) AS gone
         CROSS JOIN LATERAL (SELECT t.id FROM {schema}.task t
             WHERE t.status = 50 AND t.owner = gone.id LIMIT v_left FOR NO KEY UPDATE SKIP LOCKED) AS held
         LIMIT v_left)
@@ -234,7 +243,8 @@ BEGIN
     RETURN p_limit - v_left;
 END $$;
 
--- A heartbeat: renew, write progress, and compare what the owner holds with what it says.
+-- A heartbeat: renew, write progress, and compare what the owner holds with what it says. It
+-- waits for nobody's row, or a transaction somebody forgot would cost the owner all its tasks.
 CREATE OR REPLACE FUNCTION {schema}.extend_v1(
     p_now bigint, p_owner text, p_lease bigint,
     h_id text[], h_epoch integer[], h_claim text[], h_progress bytea[]
@@ -244,9 +254,14 @@ BEGIN
     PERFORM {schema}.renew_v1(p_owner, {schema}.now_v1(p_now) + p_lease, least(p_lease / 10, 1000));
     IF h_id IS NOT NULL THEN
         UPDATE {schema}.task t SET progress = h.progress
-        FROM unnest(h_id, h_epoch, h_claim, h_progress) AS h (id, epoch, claim, progress)
-        WHERE t.id = h.id AND t.status + 0 = 50 AND t.owner = p_owner
-            AND t.epoch = h.epoch AND t.claim = h.claim AND t.progress IS DISTINCT FROM h.progress;
+        FROM (
+            SELECT t.id, h.progress
+            FROM unnest(h_id, h_epoch, h_claim, h_progress) AS h (id, epoch, claim, progress)
+            JOIN {schema}.task t ON t.id = h.id
+            WHERE t.status + 0 = 50 AND t.owner = p_owner AND t.epoch = h.epoch
+                AND t.claim = h.claim AND t.progress IS DISTINCT FROM h.progress
+            FOR NO KEY UPDATE OF t SKIP LOCKED
+        ) AS h WHERE t.id = h.id;
     END IF;
     RETURN QUERY SELECT t.id, t.epoch, t.claim, t.cancel FROM {schema}.task t
     WHERE t.status = 50 AND t.owner = p_owner;

@@ -185,8 +185,8 @@ BEGIN
     PERFORM {schema}.tell_v1(v_told);
     v_woken := ARRAY(SELECT DISTINCT q FROM unnest(v_woken) q ORDER BY q);
     IF p_asked->>'notify' IS NOT NULL AND v_woken <> '{}' THEN
-        PERFORM pg_notify(p_asked->>'notify',
-                          array_to_string(ARRAY[''] || ARRAY(SELECT 'queue:' || q FROM unnest(v_woken) q), E'\n'));
+        -- One each: together they may be longer than a payload, and that would be an error.
+        PERFORM pg_notify(p_asked->>'notify', E'\nqueue:' || q) FROM unnest(v_woken) q;
     END IF;
     RETURN jsonb_build_object('outcome', v_outcome, 'taken', v_taken, 'missing', v_missing,
                               'woken', to_jsonb(v_woken));

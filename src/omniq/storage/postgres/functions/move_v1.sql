@@ -89,6 +89,11 @@ BEGIN
         SELECT * INTO v_r FROM {schema}.release_v1(p_now, v_parents, 500, p);
         p := v_r.p;
     END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        -- Somebody else's transaction with a snapshot of its own, older perhaps than some
+        -- children: `sweep` looks for them once more.
+        UPDATE {schema}.task SET releasing = true WHERE id = ANY (p_ids) AND NOT releasing;
+    END IF;
 END $$;
 
 -- Insert riders; how many were refused is counted for unit `p_at`.

@@ -39,17 +39,23 @@ BEGIN
             WHERE t.status >= 60 AND t.queue = v_pair.queue AND t.status = v_pair.status
                 AND t.keep_until <= v_now AND NOT {schema}.needed_v1(t.id)
             LIMIT p_limit - done FOR UPDATE SKIP LOCKED);
-        done := done + {schema}.drop_v1(v_ids);
+        done := done + {schema}.drop_v1({schema}.unneeded_v1(v_ids));
     END LOOP;
     v_ids := ARRAY(SELECT t.id FROM {schema}.task t
         WHERE t.status < 60 AND t.keep_until IS NOT NULL AND t.keep_until <= v_now
             AND NOT {schema}.needed_v1(t.id)
         LIMIT p_limit - done FOR UPDATE SKIP LOCKED);
-    done := done + {schema}.drop_v1(v_ids);
+    done := done + {schema}.drop_v1({schema}.unneeded_v1(v_ids));
 
-    DELETE FROM {schema}.result WHERE id = ANY (ARRAY(SELECT r.id FROM {schema}.result r
+    v_ids := ARRAY(SELECT r.id FROM {schema}.result r
         WHERE r.until IS NOT NULL AND r.until <= v_now AND NOT {schema}.needed_v1(r.id)
-        ORDER BY r.until LIMIT p_limit - done FOR UPDATE SKIP LOCKED));
+        ORDER BY r.until LIMIT p_limit - done FOR UPDATE SKIP LOCKED);
+    -- Without those whose rows are held, by a new child perhaps.
+    v_ids := ARRAY(SELECT i FROM unnest(v_ids) i
+                   WHERE NOT EXISTS (SELECT FROM {schema}.task t WHERE t.id = i))
+          || ARRAY(SELECT t.id FROM {schema}.task t WHERE t.id = ANY (v_ids)
+                   FOR NO KEY UPDATE SKIP LOCKED);
+    DELETE FROM {schema}.result WHERE id = ANY ({schema}.unneeded_v1(v_ids));
     GET DIAGNOSTICS v_n = ROW_COUNT;
     done := done + v_n;
     DELETE FROM {schema}.doc d USING (SELECT x.kind, x.key FROM {schema}.doc x
@@ -74,7 +80,27 @@ BEGIN
         WHERE o.until <= v_now AND (SELECT t.id FROM {schema}.task t
             WHERE t.status = 50 AND t.owner = o.id LIMIT 1) IS NULL
         LIMIT p_limit FOR UPDATE SKIP LOCKED)) AND until <= v_now;
+    -- One whose claim was committed late may have gone too early; without it nobody would ever
+    -- look after what it runs. If it lives, its next heartbeat says how long its lease is.
+    INSERT INTO {schema}.owner (id, until)
+    WITH RECURSIVE holder AS (
+        (SELECT t.owner FROM {schema}.task t WHERE t.status = 50 ORDER BY t.owner LIMIT 1)
+        UNION ALL
+        SELECT later.owner FROM holder CROSS JOIN LATERAL (
+            SELECT t.owner FROM {schema}.task t WHERE t.status = 50 AND t.owner > holder.owner
+            ORDER BY t.owner LIMIT 1) AS later
+    ) SELECT holder.owner, v_now + 60000 FROM holder
+    WHERE NOT EXISTS (SELECT FROM {schema}.owner o WHERE o.id = holder.owner)
+    ON CONFLICT DO NOTHING;
     receipt := {schema}.answer_v1(p);
+END $$;
+
+-- Which of the rows locked are not needed. A child may have come in while they were looked for,
+-- and none can any more; a statement of its own sees it.
+CREATE OR REPLACE FUNCTION {schema}.unneeded_v1(p_ids text[]) RETURNS text[]
+LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN ARRAY(SELECT i FROM unnest(p_ids) i WHERE NOT {schema}.needed_v1(i));
 END $$;
 
 -- Rows go, with what hangs on them. A key without a time of its own goes with its row.
