@@ -261,8 +261,7 @@ async def test_a_claim_fits_its_commit_however_many_tasks_came_due(place: DictPl
         clock.advance(2 * kit.HOUR // 1000)
         batch = await storage.claim(kit.claim(queues=queues, limit=500))
         assert len(batch.tasks) == 500
-        assert batch.next_due is not None
-        assert batch.next_due <= clock.now()
+        assert 0 < (batch.next_due or 0) <= clock.now()
         while batch.next_due is not None:
             batch = await storage.claim(kit.claim(queues=queues, limit=1))
         assert {count.status for count in await storage.count_tasks()} == {
