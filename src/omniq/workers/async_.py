@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from omniq.models.outcome import Cancelled, Outcome, Released, Succeeded
 from omniq.models.task import WorkerKind
 from omniq.queue.engine import Loaded
-from omniq.workers.base import Codec, Lane
+from omniq.workers.base import Codec, Done, Lane
 from omniq.workers.context import enter
 from omniq.workers.crew import Crew
 from omniq.workers.run import Overdue, Reason, Run, failure, timed_out
@@ -28,9 +28,13 @@ class AsyncLane(Lane):
         self._abandoned: set[Run] = set()
         """Runs that were settled while their thread goes on."""
 
+    def start(self, done: Done) -> None:
+        super().start(done)
+        self._loop = asyncio.get_running_loop()
+
     def submit(self, run: Run) -> None:
         self.busy += 1
-        run.handle = asyncio.create_task(self._run(run))
+        run.handle = self._loop.create_task(self._run(run))
 
     def interrupt(self, run: Run, reason: Reason) -> None:
         run.interrupted = run.interrupted or reason
@@ -55,7 +59,9 @@ class AsyncLane(Lane):
             enter(run.context)
             call = self.codec.load(row, body.payload)
             if call.is_async and body.timeout is None:
-                value = await self._call_here(call)
+                value = call.func(*call.args, **call.kwargs)
+                if inspect.isawaitable(value):  # else a plain function stood around it
+                    value = await value
             else:
                 value = await self._bounded(run, call, body.timeout)
             outcome = Succeeded(self.codec.dump(row, value))
@@ -73,18 +79,14 @@ class AsyncLane(Lane):
         try:
             async with asyncio.timeout(timeout) as limit:
                 if call.is_async:
-                    return await self._call_here(call)
+                    value = call.func(*call.args, **call.kwargs)
+                    return await value if inspect.isawaitable(value) else value
                 value = await self._call_there(run, call)
                 return await value if inspect.iscoroutine(value) else value
         except TimeoutError:
             if limit.expired():
                 raise Overdue from None
             raise
-
-    async def _call_here(self, call: Loaded) -> Any:
-        # A plain function may stand around a coroutine function and give a value itself.
-        value = call.func(*call.args, **call.kwargs)
-        return await value if inspect.isawaitable(value) else value
 
     async def _call_there(self, run: Run, call: Loaded) -> Any:
         """In a thread. One that is given up keeps its slot until it ends."""
