@@ -1,7 +1,8 @@
 """`storage` and `make_storage`: every test here runs once for each place and face.
 
 Marks: `processes` for what needs several of them, which a place must declare; `clusters` for
-what is run on a place's cluster, too.
+what is run on a place's cluster, too; `ways` for what may depend on the way a storage is kept, so
+that each variant of a place is held against it. Of the rest each rule is shown on one variant.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pytest_asyncio
 from omniq.clock import ManualClock
 from omniq.storage.base import AsyncStorage
 
-from .places import PLACES, Ground, Spot, spots
+from .places import PLACES, Ground, Spot, spots, takes
 
 MakeStorage = Callable[[], Awaitable[AsyncStorage]]
 NewGround = Callable[[Path], Ground]
@@ -33,14 +34,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     marks = {mark.name for mark in metafunc.definition.iter_markers()}
     everywhere = spots(cluster="clusters" in marks)
-    chosen = [s for s in everywhere if "processes" not in marks or PLACES[s.place].processes]
-    _left_out.update(f"{s} has one process only" for s in everywhere if s not in chosen)
-    metafunc.parametrize("spot", chosen, ids=str)
+    alone = [s for s in everywhere if "processes" in marks and not PLACES[s.place].processes]
+    _left_out.update(f"{s} has one process only" for s in alone)
+    rule = f"{metafunc.module.__name__}.{metafunc.function.__name__}"
+    shared = [s for s in everywhere if "ways" not in marks and not takes(s, rule)]
+    _left_out.update(f"shown on another way than {s}" for s in shared)
+    chosen = [s for s in everywhere if s not in alone and s not in shared]
+    once = {True: [pytest.mark.once], False: []}
+    metafunc.parametrize(
+        "spot", [pytest.param(s, id=str(s), marks=once[PLACES[s.place].once]) for s in chosen]
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     told = ", ".join(f"{tests} ({why})" for why, tests in sorted(_left_out.items())) or "none"
-    terminalreporter.line(f"conformance tests left out by declared capability: {told}")
+    terminalreporter.line(f"conformance rules left out somewhere: {told}")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
+from zlib import crc32
 
 from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.storage.base import AsyncStorage
@@ -48,6 +49,14 @@ class Place(NamedTuple):
     """Empties a namespace at a URL for the next test; where making a new one costs too much."""
     cluster: bool = False
     """Held against the tests marked `clusters` only: several servers for a place that has one."""
+    variant_of: str | None = None
+    """The place whose storage this is, kept by another way. That place is held against everything;
+    of what does not bear on the way, a variant of it takes its share only."""
+
+    @property
+    def once(self) -> bool:
+        """Driver and engine are shown on every Python elsewhere; the server is no Python."""
+        return self.cluster or self.variant_of is not None
 
 
 def _memory(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
@@ -124,6 +133,18 @@ def _file_s3fs(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
     return new(f"s3://{s3.BUCKET}/{ground.namespace}", storage_options=options, clock=clock)
 
 
+def _way(
+    storage: str,
+    make: Callable[[Callable[..., Any], Ground, Clock], Any],
+    of: str,
+    server: str | None = None,
+    *,
+    processes: bool = True,
+) -> Place:
+    """Another way to keep the storage of the place `of`."""
+    return Place(storage, make, server, ("async",), processes=processes, examples=2, variant_of=of)
+
+
 # One entry is all it takes to hold another storage against the contract.
 PLACES: dict[str, Place] = {
     "memory": Place("MemoryStorage", _memory, processes=False, shared=False),
@@ -133,13 +154,11 @@ PLACES: dict[str, Place] = {
     "redis": Place("RedisStorage", _served, "redis_url"),
     "nats": Place("NATSStorage", _served, "nats_url", examples=12),
     # The same storages by other ways; what the blocking face adds was shown above.
-    "file-obstore": Place("FileStorage", _file_obstore, faces=("async",), examples=6),
-    "file-s3": Place("FileStorage", _file_s3, "s3_server", faces=("async",), examples=6),
-    "file-fsspec": Place("FileStorage", _file_fsspec, faces=("async",), examples=6),
-    "file-memory": Place(
-        "FileStorage", _file_memory, faces=("async",), examples=6, processes=False
-    ),
-    "file-s3fs": Place("FileStorage", _file_s3fs, "s3_server", faces=("async",), examples=6),
+    "file-obstore": _way("FileStorage", _file_obstore, "file"),
+    "file-s3": _way("FileStorage", _file_s3, "file", "s3_server"),
+    "file-fsspec": _way("FileStorage", _file_fsspec, "file"),
+    "file-memory": _way("FileStorage", _file_memory, "file", processes=False),
+    "file-s3fs": _way("FileStorage", _file_s3fs, "file", "s3_server"),
     "redis-cluster": Place("RedisStorage", _redis_cluster, "redis_cluster_url", cluster=True),
     "nats-r3": Place("NATSStorage", _nats_r3, "nats_cluster_url", cluster=True),
 }
@@ -177,3 +196,12 @@ def spots(*, processes: bool = False, cluster: bool = False) -> list[Spot]:
         for face in place.faces
         if (cluster or not place.cluster) and (place.processes or not processes)
     ]
+
+
+def takes(spot: Spot, rule: str) -> bool:
+    """Whether a variant takes this rule, which bears on no way in particular: one of them does."""
+    of = PLACES[spot.place].variant_of
+    if of is None:
+        return True
+    variants = [name for name, place in PLACES.items() if place.variant_of == of]
+    return variants[crc32(rule.encode()) % len(variants)] == spot.place

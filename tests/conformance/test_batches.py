@@ -34,7 +34,7 @@ from .kit import (
     task_id,
 )
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.ways]
 
 
 async def test_an_empty_batch_answers_nothing(storage: AsyncStorage) -> None:

@@ -32,7 +32,7 @@ from .kit import (
     status,
 )
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.clusters]
+pytestmark = [pytest.mark.asyncio, pytest.mark.clusters, pytest.mark.ways]
 
 TASKS = 500
 CLIENTS = 4

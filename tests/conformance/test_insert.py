@@ -26,7 +26,7 @@ from .kit import (
     take,
 )
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.ways]
 
 
 async def test_every_field_of_a_new_row_is_kept(storage: AsyncStorage) -> None:

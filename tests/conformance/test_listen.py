@@ -27,7 +27,7 @@ from .kit import (
     status,
 )
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.ways]
 
 PATIENCE = 10.0
 """Seconds until a signal that never comes fails its test."""

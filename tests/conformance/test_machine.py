@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
@@ -143,6 +144,7 @@ class Rules(Machine):
         )
 
 
+@pytest.mark.ways
 def test_any_sequence_means_the_same_as_in_the_tables(spot: Spot, new_ground: NewGround) -> None:
     """To see a failure made as small as can be (some minutes), use the profile `hunt`."""
 

@@ -12,7 +12,7 @@ from .conftest import MakeStorage
 from .kit import add, get, take
 from .places import PLACES, Ground, Spot
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.clusters]
+pytestmark = [pytest.mark.asyncio, pytest.mark.clusters, pytest.mark.ways]
 
 
 async def test_opening_and_closing_again_has_no_effect(storage: AsyncStorage) -> None:

@@ -18,7 +18,7 @@ from .kit import add, add_many, chores, counts, get, insert, result
 from .neighbour import PAST
 from .places import Ground, Spot
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.processes, pytest.mark.clusters]
+pytestmark = [pytest.mark.asyncio, pytest.mark.processes, pytest.mark.clusters, pytest.mark.ways]
 
 TASKS = 200
 PATIENCE = 60.0

@@ -22,7 +22,7 @@ from .kit import (
     task_id,
 )
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.ways]
 
 
 async def test_a_result_rides_with_the_end_of_its_task(storage: AsyncStorage) -> None:
