@@ -41,7 +41,13 @@ def place(connection: BaseDatabaseWrapper, namespace: str, remedy: str) -> Forei
     def lost() -> None:
         connection.errors_occurred = True  # so that Django looks whether it is still good
 
-    return ForeignPostgres(connection.connection, namespace=namespace, remedy=remedy, lost=lost)
+    return ForeignPostgres(
+        connection.connection,
+        namespace=namespace,
+        remedy=remedy,
+        setting=_setting(connection),
+        lost=lost,
+    )
 
 
 def storage(
@@ -55,7 +61,7 @@ def storage(
     return GuestPostgresStorage(
         address(connection.get_connection_params()),
         remedy=remedy,
-        setting=f"DATABASES[{connection.alias!r}]",
+        setting=_setting(connection),
         role=settings["OPTIONS"].get("assume_role") or "",
         namespace=namespace,
         durability=durability,
@@ -91,3 +97,8 @@ def empty(namespaces: Iterable[str]) -> list[str]:
     from omniq.storage.postgres import options, schema
 
     return [schema.empty(options.schema_of(name)) for name in namespaces]
+
+
+def _setting(connection: BaseDatabaseWrapper) -> str:
+    """What messages name."""
+    return f"DATABASES[{connection.alias!r}]"

@@ -58,7 +58,7 @@ class GuestPostgresStorage(AsyncPostgresStorage):
         )
 
     async def _make_tables(self, connection: Connection) -> None:
-        have = await schema.version(connection, self._schema, self._place)
+        have = await schema.version(connection, self._schema, self._place, self._setting)
         if have < schema.VERSION:
             what = f"tables of version {have}, this OmniQ needs {schema.VERSION}"
             raise SchemaError(

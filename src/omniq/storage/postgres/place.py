@@ -84,6 +84,7 @@ class ForeignPostgres:
         namespace: str = "default",
         clock: Clock = SYSTEM_CLOCK,
         remedy: str = REMEDY,
+        setting: str = "the connection's address",
         lost: Callable[[], object] = lambda: None,
     ) -> None:
         self.clock = clock
@@ -92,6 +93,7 @@ class ForeignPostgres:
         self._schema = schema_of(namespace)
         self._quoted = schema.quoted(self._schema)
         self._remedy = remedy
+        self._setting = setting
         self._lost = lost
         self._database = Driven(connection)
         self._questions = Questions(self._database, self._quoted)
@@ -119,7 +121,8 @@ class ForeignPostgres:
                 right = "SELECT has_database_privilege(current_database(), 'CREATE')"
                 if not drive(ask(right)):
                     why = "permission denied for database"
-                    raise drive(schema.no_rights(self._database, self._schema, self._place(), why))
+                    asked = (self._database, self._schema, self._place(), why, self._setting)
+                    raise drive(schema.no_rights(*asked))
                 found.insert(0, schema.create(self._schema))
             return found
 
@@ -279,7 +282,8 @@ class ForeignPostgres:
         seen.add(self._schema)
 
     def _version(self) -> int:
-        return drive(schema.version(self._database, self._schema, self._place()))
+        asked = (self._database, self._schema, self._place(), self._setting)
+        return drive(schema.version(*asked))
 
     @contextmanager
     def _explained(self, coroutine: Coroutine[Any, Any, Any] | None = None) -> Iterator[None]:
@@ -305,7 +309,7 @@ class ForeignPostgres:
             kind, why = SchemaError, f"its tables are not those this OmniQ needs; {self._remedy}"
         else:
             kind, why = meaning_of(state)
-        text = str(error).strip() or type(error).__name__
+        text = error.diag.message_primary or str(error).strip() or type(error).__name__
         return kind(f"{self._place()}: {why} ({text})")
 
     def _now(self) -> Ms | None:

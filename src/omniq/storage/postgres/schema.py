@@ -106,30 +106,33 @@ async def prepare(connection: Connection, schema: str, place: str) -> None:
         raise await no_rights(connection, schema, place, error) from None
 
 
-async def version(connection: Asked, schema: str, place: str) -> int:
+async def version(connection: Asked, schema: str, place: str, setting: str = SETTING) -> int:
     """The version of the tables there; 0: none. SchemaError if they are not for us."""
     sql = (
         "SELECT version, oldest, current_setting('server_encoding') FROM "
         f"{quoted(schema)}.omniq_schema ORDER BY version DESC LIMIT 1"
     )
     # Asked of the catalogue itself: a name that was not there before the lock was waited for
-    # would be remembered as missing (`to_regclass`), and needs a right this role may lack.
-    there = (
-        "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE n.nspname = $1 AND c.relname = 'omniq_schema')"
+    # would be remembered as missing (`to_regclass`), and needs a right this role may lack. That
+    # is asked, too: a statement that is refused would break a transaction of somebody else.
+    readable = (
+        "SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') "
+        "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = $1 AND c.relname = 'omniq_schema'"
     )
-    if not await connection.fetchval(there, schema):
+    may = await connection.fetchval(readable, schema)
+    if may is None:
         return 0
-    try:
-        row = await connection.fetchrow(sql)
-    except InsufficientPrivilegeError as error:
-        raise await no_rights(connection, schema, place, error) from None
+    if not may:
+        why = f"permission denied for schema {schema}"
+        raise await no_rights(connection, schema, place, why, setting)
+    row = await connection.fetchrow(sql)
     have, oldest = (row[0], row[1]) if row else (0, 0)
     if oldest > VERSION:
         raise SchemaError(
             f"{place} has OmniQ's tables of version {have}, which this OmniQ (version {VERSION}) "
             "cannot use: they were made by a newer OmniQ. Update this one, or give it a database "
-            f"or namespace of its own: {SETTING}, namespace (OMNIQ_NAMESPACE)"
+            f"or namespace of its own: {setting}, namespace (OMNIQ_NAMESPACE)"
         )
     return int(have)
 
@@ -140,7 +143,9 @@ async def exists(connection: Asked, schema: str) -> bool:
     return bool(await connection.fetchval(sql, schema))
 
 
-async def no_rights(connection: Asked, schema: str, place: str, error: object) -> ConfigError:
+async def no_rights(
+    connection: Asked, schema: str, place: str, error: object, setting: str = SETTING
+) -> ConfigError:
     """What to do for a role that may not make or use the tables."""
     user = quoted(str(await connection.fetchval("SELECT current_user")))
     database = quoted(str(await connection.fetchval("SELECT current_database()")))
@@ -149,7 +154,7 @@ async def no_rights(connection: Asked, schema: str, place: str, error: object) -
         f"{place}: the role {user} may not use or make OmniQ's tables ({error}). As a superuser, "
         f"either GRANT CREATE ON DATABASE {database} TO {user}; or CREATE SCHEMA {name} "
         f"AUTHORIZATION {user}; (tables made by another role: GRANT USAGE ON SCHEMA {name} and "
-        f"ALL ON ALL TABLES IN SCHEMA {name} TO {user}). Or name another role in {SETTING}"
+        f"ALL ON ALL TABLES IN SCHEMA {name} TO {user}). Or name another role in {setting}"
     )
 
 
