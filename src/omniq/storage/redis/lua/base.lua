@@ -35,9 +35,19 @@ local function with(bits, bit)
   return has(bits, bit) and bits or bits + bit
 end
 
--- A stamp, or none, inside of a text: Lua by itself writes large ones as 1e+15.
-local function digits(stamp)
-  return stamp and string.format('%.0f', stamp) or ''
+-- A whole number, or none, as text. Lua by itself writes large ones as 1e+15, and Redis takes
+-- its time over each that it is given as a number.
+local texts = {}
+local function digits(n)
+  if not n then
+    return ''
+  end
+  local known = texts[n]
+  if not known then
+    known = string.format('%.0f', n)
+    texts[n] = known
+  end
+  return known
 end
 
 local function row_key(id)

@@ -43,7 +43,7 @@ local function earliest(lanes, ask)
 end
 
 local owner, request, lease
-local now_text = string.format('%.0f', now)
+local now_text = digits(now)
 
 -- Rows handed out: who runs them, and since when the owner lives.
 local function keep_lease(ids)
@@ -109,7 +109,8 @@ local function take_row(id, tail)
     return false
   end
   local epoch, attempt = (tonumber(v[2] or 0)) + 1, (tonumber(v[3] or 0)) + 1
-  call('HSET', row, 's', '50', 'e', epoch, 'a', attempt, 'c', request, 'o', owner, 't', now_text)
+  call('HSET', row, 's', '50', 'e', digits(epoch), 'a', digits(attempt), 'c', request,
+    'o', owner, 't', now_text)
   if expires then
     zdel(P .. 'x', id)
   end
@@ -144,14 +145,15 @@ local function take_line(line, room, budget)
   local tail = STATUS_RUNNING .. KEY.c .. pack(request) .. KEY.o .. pack(owner)
     .. KEY.t .. pack(now) .. BODY_KEY
   while got < room and budget.pops > 0 do
-    local popped = call('ZPOPMIN', key, math.min(room - got, budget.pops))
+    local asked = math.min(room - got, budget.pops)
+    local popped = call('ZPOPMIN', key, asked)
     budget.pops = budget.pops - #popped / 2
     for i = 1, #popped, 2 do
       if take_row(popped[i], tail) then
         got = got + 1
       end
     end
-    if #popped == 0 then
+    if #popped < 2 * asked then -- that was all
       break
     end
   end

@@ -12,11 +12,12 @@ local function insert_plain(u, outcomes)
     else
       fresh[id] = nil
       local status = run_at > now and SCHEDULED or READY
-      call('HSET', key, 's', status, 'l', line, 'r', run_at, 'h', f[k + 3], 'b', f[k + 4])
+      local due = digits(run_at)
+      call('HSET', key, 's', digits(status), 'l', line, 'r', due, 'h', f[k + 3], 'b', f[k + 4])
       zadd(P .. 'ids', id, '0')
       if status == READY then
         local parts = split(line)
-        zadd(P .. 'r:' .. line, id, run_at)
+        zadd(P .. 'r:' .. line, id, due)
         put_priority(parts)
         count(parts.queue, READY, 1)
         woken[parts.queue] = true
@@ -35,7 +36,7 @@ local function end_plain(u, outcomes)
   local to, wake, fields, with_result, f = u[2], u[3], u[4], u[5], u[6]
   local n, at, keep, ended_ = #fields, #outcomes, P .. 'keep', 0
   local step = 3 + n + (with_result and 2 or 0)
-  local args = { '', 's', to, 'c', '', 'z', '1' }
+  local args = { '', 's', digits(to), 'c', '', 'z', '1' }
   local index, queues = INDEXED[to] and P .. 'st:' .. to, {}
   for k = 1, #f, step do
     local id = f[k]
@@ -64,6 +65,9 @@ local function end_plain(u, outcomes)
       args[1] = key
       for i = 1, n do
         local value = f[k + 2 + i]
+        if type(value) == 'number' then
+          value = digits(value)
+        end
         args[6 + 2 * i], args[7 + 2 * i] = fields[i], value
         if fields[i] == 'k' and value ~= '' then
           zadd(keep, id, value)

@@ -98,7 +98,9 @@ local function running_of(owner, limit)
       local v = call('HMGET', row_key(id), 's', 'c', 'o', 'e', 'f', 'l', 'r')
       if v[1] == '50' and v[2] == claim and v[3] == owner then
         live[#live + 1] = id
-        out[#out + 1] = { id = id, claim = claim, epoch = v[4], flags = v[5], line = v[6], run_at = v[7] }
+        local row = { id = id, claim = claim, epoch = v[4], flags = v[5] }
+        row.line, row.run_at = v[6], v[7]
+        out[#out + 1] = row
       end
     end
     if #live == 0 then
@@ -160,9 +162,9 @@ local function put_result(id, epoch, value, till, pinned, careful)
       return false
     end
   end
-  local kept = epoch .. '|' .. digits(till) .. '|' .. value
+  local kept = digits(epoch) .. '|' .. digits(till) .. '|' .. value
   if till and REAL and not pinned and till > now and till < 2 ^ 53 then
-    call('SET', key, kept, 'PXAT', till)
+    call('SET', key, kept, 'PXAT', digits(till))
   else
     call('SET', key, kept)
     if till then
