@@ -7,7 +7,7 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import PIPE, Popen, run
 
@@ -118,7 +118,7 @@ def test_normal_waits_for_the_disk_with_checkpoints_only(
 
 
 @pytest.fixture
-def synced(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
+def synced(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     """What was synced since it was last asked; it is really done."""
     seen: list[str] = []
     sync = os.fsync
