@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from omniq.storage.file.home import Wish, find_home
+from omniq.storage.file.finding import find_home
+from omniq.storage.file.home import Wish
 from omniq.storage.log.port import Log
 
 from ..servers.s3 import KEY, REGION, SECRET

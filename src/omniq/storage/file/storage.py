@@ -10,7 +10,8 @@ from typing import Any
 from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.storage.base import Capabilities
 from omniq.storage.durability import Durability, Promise
-from omniq.storage.file.home import Wish, find_home
+from omniq.storage.file.finding import find_home
+from omniq.storage.file.home import Wish
 from omniq.storage.log.port import Log
 from omniq.storage.log.storage import AsyncLogStorage
 
