@@ -12,7 +12,7 @@ import pytest
 from omniq.clock import SYSTEM_CLOCK, ManualClock
 from omniq.errors import StorageUnavailable
 from omniq.models import Applied, Dep, Flag, Insert, PutEvents, Status, Unique
-from omniq.models.filters import EventFilter, Slot
+from omniq.models.filters import EventFilter, Slot, TaskFilter
 from omniq.models.units import Receipt
 from omniq.storage.base import AsyncStorage, Ear
 from omniq.storage.postgres import AsyncPostgresStorage, hints
@@ -320,3 +320,33 @@ async def test_odd_texts_are_kept_as_they_are(postgres_url: str, clock: ManualCl
         nul = kit.insert(preview="a\0b", events=(kit.event("x", data={"t": "\0"}),))
         await kit.apply(storage, nul)
         assert (await kit.get(storage, nul.row.id)).preview == "a\N{REPLACEMENT CHARACTER}b"
+
+
+async def test_a_text_that_cannot_be_kept_harms_no_other_task(
+    postgres_url: str, clock: ManualClock
+) -> None:
+    async with new(postgres_url, clock=clock) as storage:
+        tagged, other = kit.insert(tags=("a\0b",)), kit.insert(preview="\ud800")
+        named = kit.insert(reply="x\0")
+        for units in (
+            [tagged, other],
+            [named],
+            [kit.insert(tags=("\0",)), kit.insert(tags=("c",))],
+        ):
+            assert set((await storage.apply(units)).outcome) == {Applied.APPLIED}
+        assert await kit.find_ids(storage, TaskFilter(tag="a\0b")) == [tagged.row.id]
+        assert (await kit.get(storage, other.row.id)).preview == "?"
+
+
+async def test_a_question_with_a_text_nobody_can_have_finds_nothing(
+    postgres_url: str, clock: ManualClock
+) -> None:
+    async with new(postgres_url, clock=clock) as storage:
+        await kit.add(storage)
+        for odd in ("a\0", "\ud800"):
+            assert await storage.get_tasks([odd]) == []
+            assert await storage.get_results([odd]) == []
+            assert await storage.get_docs(odd, prefix=odd) == []
+            assert await kit.find_ids(storage, TaskFilter(queues=(odd,))) == []
+            assert await kit.find_ids(storage, TaskFilter(text=odd)) == []
+            assert (await storage.read_events(EventFilter(task=odd))).events == []

@@ -128,7 +128,7 @@ def _pack_ends(ends: Sequence[tuple[int, Move]]) -> tuple[Any, ...]:
 
 def _pack_inserts(inserts: Sequence[tuple[int, TaskRow]]) -> tuple[Any, ...]:
     rows = [row for _, row in inserts]
-    tags = [encode(row.tags).decode() if row.tags else None for row in rows]
+    tags = [encode_plain(row.tags) if row.tags else None for row in rows]
     return (
         _places([at for at, _ in inserts]),
         _pack([row.id for row in rows]),
@@ -147,21 +147,23 @@ def _pack_inserts(inserts: Sequence[tuple[int, TaskRow]]) -> tuple[Any, ...]:
 
 
 class _CannotPack(Exception):
-    """A text has separators in it."""
+    """A text has separators in it, or what no text may have."""
 
 
 def _pack(values: list[Any], *, same: bool = True) -> str | None:
     """Many values in one text, or the one that all of them are."""
     first = values[0]
     if same and values.count(first) == len(values):
-        return None if first is None else str(first)
+        if first is not None and _NUL in (text := str(first)):
+            raise _CannotPack
+        return None if first is None else text
     if (nones := values.count(None)) == len(values):
         return None
     if nones or type(first) is not str:
         text = _NEXT.join([_NULL if value is None else str(value) for value in values])
     else:
         text = _NEXT.join(values)
-    if text.count(_NEXT) != len(values) - 1 or text.count(_NULL) != nones:
+    if text.count(_NEXT) != len(values) - 1 or text.count(_NULL) != nones or _NUL in text:
         raise _CannotPack
     return text
 
@@ -182,7 +184,14 @@ def _id_of_end(end: tuple[int, Move]) -> str:
 
 
 def _shown(preview: str) -> str:
-    return preview if preview.isprintable() else preview.translate(_READABLE)
+    return preview if preview.isprintable() else storable(preview.translate(_READABLE))
+
+
+def storable(text: str) -> str:
+    """What PostgreSQL keeps in place of a text, and must be asked for to find it."""
+    if text.isascii():
+        return text.replace(_NUL, _UNKNOWN)
+    return text.replace(_NUL, _UNKNOWN).encode(errors="replace").decode()
 
 
 def receipt(count: int, answer: Answer) -> Receipt:
@@ -292,5 +301,6 @@ __all__ = [
     "is_alone",
     "receipt",
     "resendable",
+    "storable",
     "topics_of",
 ]

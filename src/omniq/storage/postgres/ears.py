@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import asyncpg
 
-from omniq.errors import OmniQError
 from omniq.ids import uuid7
 from omniq.storage.hub import Hub
 from omniq.storage.postgres.connection import Connection
@@ -96,7 +95,7 @@ class Notifier:
                 topics, self._pending = self._pending, set()
                 try:
                     await self._send(topics)
-                except (OmniQError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                except Exception:  # of whatever kind: the driver has many for a lost connection
                     connection, self._connection = self._connection, None
                     await let_go(connection)
                     await asyncio.sleep(POLL)  # the others poll meanwhile
@@ -152,9 +151,10 @@ class Listener:
             try:
                 if self._connect is not None:
                     await self._listen(self._connect)
-            except (OmniQError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except Exception as error:  # whatever it was, nobody else would listen again
                 if not told:
-                    _LOG.warning("listening was cut off, work is polled for meanwhile: %s", error)
+                    why = str(error) or type(error).__name__
+                    _LOG.warning("listening was cut off, work is polled for meanwhile: %s", why)
                 told = True
             else:
                 told = False

@@ -11,6 +11,7 @@ from omniq.models.event import TaskEvent
 from omniq.models.filters import EventFilter, EventPage, Page, QueueCount, TaskFilter
 from omniq.models.row import Doc, Ms, ResultRow, TaskRow
 from omniq.models.status import FINAL, EventType, Status
+from omniq.storage.postgres.batch import storable
 from omniq.storage.postgres.rows import columns, read
 
 TEXT_SCAN: Final = 5000
@@ -72,7 +73,8 @@ class Questions:
 
     async def ask(self, sql: str, *args: Any) -> Sequence[Any]:
         """Rows of a statement for this schema."""
-        return await self._database.fetch(sql.replace("{schema}", self._schema), *args, again=True)
+        sql = sql.replace("{schema}", self._schema)
+        return await self._database.fetch(sql, *map(_askable, args), again=True)
 
     async def tasks(self, ids: Sequence[str], now: Ms | None) -> list[TaskRow]:
         """The rows that exist, in the order asked for."""
@@ -189,6 +191,13 @@ class Questions:
             return EventPage(events, str(found[-1][2]) if events else after or "0")
         open_ = {} if filter.task else {n: gaps.get(n, now) for n in found[0][1] or ()}
         return EventPage(events, _encode(found[0][0] or 0, open_))
+
+
+def _askable(value: Any) -> Any:
+    """A parameter without what no text there has, and nobody could ask for otherwise."""
+    if isinstance(value, list):
+        return [_askable(each) for each in value]
+    return storable(value) if isinstance(value, str) else value
 
 
 def _event(record: Any) -> TaskEvent:
