@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from omniq import AsyncOmniQ, OmniQ, Task, task
 from omniq.errors import ConfigError, DuplicateTask, SchemaError, TaskNotFound
 from omniq.ids import uuid7
 
+from ..conformance.places import empty_postgres
 from . import joined
 
 
@@ -51,26 +52,30 @@ def sqlite(tmp_path: Path) -> Ground:
 
 
 @pytest.fixture
-def postgres(private_database: str, tmp_path: Path) -> Ground:
-    with psycopg.connect(private_database, autocommit=True) as connection:
-        connection.execute(joined.TABLE)
+def postgres(diary_database: str, tmp_path: Path) -> Ground:
+    with psycopg.connect(diary_database, autocommit=True) as connection:
+        connection.execute("DELETE FROM diary")
+    empty_postgres(diary_database, "joined")
 
     def lines() -> int:
-        with psycopg.connect(private_database, autocommit=True) as connection:
+        with psycopg.connect(diary_database, autocommit=True) as connection:
             (count,) = connection.execute(joined.READ).fetchone() or (0,)
             return int(count)
 
-    options = {"storage_url": private_database, "base_dir": tmp_path}
-    return Ground(options, private_database.partition("://")[2], lines)
+    options = {"storage_url": diary_database, "base_dir": tmp_path, "namespace": "joined"}
+    return Ground(options, diary_database.partition("://")[2], lines)
 
 
-@pytest.fixture
-def private_database(postgres_url: str) -> Any:
-    """An empty database, since the diary is a table of the user's own."""
+@pytest.fixture(scope="module")
+def diary_database(postgres_url: str) -> Iterator[str]:
+    """A database of these tests, since the diary is a table of the user's own."""
     name = f"joined_{uuid7()[-12:]}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-        yield f"{postgres_url.rpartition('/')[0]}/{name}"
+        url = f"{postgres_url.rpartition('/')[0]}/{name}"
+        with psycopg.connect(url, autocommit=True) as diary:
+            diary.execute(joined.TABLE)
+        yield url
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -201,10 +206,9 @@ async def test_a_connection_to_another_file_is_refused(sqlite: Ground, tmp_path:
 async def test_a_connection_to_another_database_is_refused(
     postgres: Ground, postgres_url: str
 ) -> None:
-    options = postgres.options | {"namespace": f"n{uuid7()[-12:]}"}
     other = await asyncpg.connect(postgres_url)
     try:
-        async with AsyncOmniQ(**options) as queue:
+        async with AsyncOmniQ(**postgres.options) as queue:
             with pytest.raises(SchemaError, match="storage_url"):
                 await queue.enqueue(ship, (1,), connection=other)
     finally:

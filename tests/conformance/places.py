@@ -71,7 +71,7 @@ def _served(new: Callable[..., Any], ground: Ground, clock: Clock) -> Any:
     return new(ground.url, namespace=ground.namespace, clock=clock)
 
 
-def _empty_postgres(url: str, namespace: str) -> None:
+def empty_postgres(url: str, namespace: str) -> None:
     """A schema of its own for each test would be made of a hundred files each time."""
     import psycopg
     from psycopg import sql
@@ -150,7 +150,7 @@ PLACES: dict[str, Place] = {
     "memory": Place("MemoryStorage", _memory, processes=False, shared=False),
     "file": Place("FileStorage", _file),
     "sqlite": Place("SQLiteStorage", _sqlite),
-    "postgres": Place("PostgresStorage", _served, "postgres_url", empty=_empty_postgres),
+    "postgres": Place("PostgresStorage", _served, "postgres_url", empty=empty_postgres),
     "redis": Place("RedisStorage", _served, "redis_url"),
     "nats": Place("NATSStorage", _served, "nats_url", examples=12),
     # The same storages by other ways; what the blocking face adds was shown above.
