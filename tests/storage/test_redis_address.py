@@ -22,6 +22,10 @@ FORMS: dict[str, dict[str, Any]] = {
     "redis://h?password=pw&db=2": {"login": {"password": "pw", "db": 2}},
     "redis+cluster://a:1,b:2": {"mode": "cluster", "nodes": (("a", 1), ("b", 2))},
     "redis://h?cluster=true": {"mode": "cluster"},
+    "redis+sentinel://:pw@a/main?sentinel_password=other": {
+        "login": {"password": "pw", "db": 0},
+        "sentinel_login": {"password": "other"},
+    },
     "redis+sentinel://a,b:5/main/4": {
         "mode": "sentinel",
         "service": "main",

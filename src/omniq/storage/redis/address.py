@@ -33,6 +33,8 @@ class Address(Struct, frozen=True):
     """What a Sentinel calls the master."""
     login: Mapping[str, Any]
     """username, password, db."""
+    sentinel_login: Mapping[str, Any]
+    """The same for the Sentinels themselves, which keep users of their own."""
     tls_options: Mapping[str, Any]
     shown: str
     """For people, without credentials."""
@@ -75,6 +77,10 @@ _TLS: Final[dict[str, Callable[[str], Any]]] = {
     "ssl_check_hostname": _flag,
 }
 _LOGIN: Final[dict[str, Callable[[str], Any]]] = {"username": str, "password": str, "db": _count}
+_SENTINEL: Final[dict[str, Callable[[str], Any]]] = {
+    "sentinel_username": str,
+    "sentinel_password": str,
+}
 _OWN: Final[dict[str, Callable[[str], Any]]] = {"cluster": _flag, "service": str}
 OPTIONS: Final[dict[str, Callable[[str], Any]]] = {
     "max_connections": _count,
@@ -121,6 +127,11 @@ def parse(url: str) -> tuple[Address, dict[str, Any]]:
         if mode == "sentinel" and steps and not service:
             service = steps.pop(0)
         login.setdefault("db", _db(steps, shown))
+    asking = {
+        name.removeprefix("sentinel_"): given.pop(name) for name in _SENTINEL if name in given
+    }
+    if asking and mode != "sentinel":
+        raise _refuse(shown, "its Sentinel login needs a Sentinel: begin with redis+sentinel://")
     if mode == "sentinel" and not service:
         raise _refuse(shown, "a Sentinel URL names the service: redis+sentinel://host:26379/name/0")
     if mode == "cluster" and login["db"]:
@@ -135,6 +146,7 @@ def parse(url: str) -> tuple[Address, dict[str, Any]]:
         tls=tls,
         service=service,
         login=login,
+        sentinel_login=asking,
         tls_options=extra,
         shown=shown,
     )
@@ -155,7 +167,7 @@ def slot_of(key: str) -> int:
 
 
 def _query(query: str, shown: str) -> dict[str, Any]:
-    known = _TLS | _LOGIN | _OWN | OPTIONS
+    known = _TLS | _LOGIN | _SENTINEL | _OWN | OPTIONS
     given: dict[str, Any] = {}
     for name, text in parse_qsl(query, keep_blank_values=True):
         if name not in known:

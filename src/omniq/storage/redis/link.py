@@ -235,9 +235,8 @@ class Link:
 
     def _make(self, node: Any, *, asking: bool = False) -> AbstractConnection:
         address = self.address
-        login = dict(address.login)
-        if asking and address.mode == "sentinel":
-            login = {}  # a Sentinel keeps logins of its own; most have none
+        of_sentinel = asking and address.mode == "sentinel"
+        login = address.sentinel_login if of_sentinel else address.login
         options: dict[str, Any] = {
             **login,
             "socket_timeout": None,  # `_timeout` ends a call as a whole, at less cost

@@ -69,9 +69,10 @@ def translate(error: BaseException, where: str) -> OmniQError:
             "Upgrade omniq-tasks in this process, or use another namespace"
         )
     if isinstance(error, AuthenticationError) or any(word in text for word in _LOGIN):
+        own = ", or to sentinel_password in its query" if "+sentinel://" in where else ""
         return ConfigError(
             f"{where} refuses the login: user or password is missing or wrong. Set {SETTING} "
-            "to a URL with the right ones, redis://USER:PASSWORD@HOST"
+            f"to a URL with the right ones, redis://USER:PASSWORD@HOST{own}"
         )
     if (
         isinstance(error, NoPermissionError)
