@@ -92,12 +92,12 @@ def test_many_segments_are_read_in_order(new: Callable[..., Log]) -> None:
 
 def test_segments_are_cut_from_the_old_end_but_never_the_newest(new: Callable[..., Log]) -> None:
     log, other = new(), new()
-    for number in (1, 2, 128, 256, 257, 384, 512):  # 256 to a directory
+    for number in range(1, 513):  # 256 to a directory
         assert log.put(number, b"x%d" % number)
     log.cut(257)
     assert log.first() == 256
     assert list(other.read_on(1)) == []
-    assert list(other.read_on(256)) == [b"x256", b"x257"]
+    assert list(other.read_on(256))[:2] == [b"x256", b"x257"]
     log.cut(10_000)
     assert other.first() == 512
     assert list(other.read_on(512)) == [b"x512"]
