@@ -145,6 +145,12 @@ def test_a_description_holds_no_secret() -> None:
         ("postgres://u:p@a,u:p@b/db", "postgres://u:***@b/db"),
         ("could not reach redis://u:p@h/0 in time", "could not reach redis://u:***@h/0 in time"),
         ("mail a@b.c", "mail a@b.c"),
+        ("postgres://u:p/w@h/db", "postgres://u:***@h/db"),
+        ("postgres://u:p#w?x@y@h/db", "postgres://u:***@h/db"),
+        ("redis://:p w@h:6379/0", "redis://:***@h:6379/0"),
+        ("http://h:9000/a@b?c=d@e", "http://h:9000/a@b?c=d@e"),
+        ("s3://b/a:b@c", "s3://b/a:b@c"),
+        ("redis://u:p@h/0?client_name=a@b", "redis://u:***@h/0?client_name=a@b"),
     ],
 )
 def test_urls_lose_their_secrets(url: str, masked: str) -> None:

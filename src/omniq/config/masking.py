@@ -9,6 +9,8 @@ HIDDEN: Final = "***"
 
 # Everything up to the last @ before a path is credentials: a password may hold an @ itself.
 _USERINFO = re.compile(r"(?<=://)([^\s/?#]*)@")
+# A password somebody forgot to quote ends at the last @ too, whatever stands in it; a port is none.
+_UNQUOTED = re.compile(r"(?<=://)([^\s/?#@:\[]*):(?!\d+(?:[/?#\s,]|$))[^@\n]*[/?#\[\s][^\n]*@")
 _QUERY = re.compile(
     r"([?&;](?:[\w.-]*(?:passw(?:or)?d|secret|token|key|credential|signature|sig|auth)[\w.-]*)=)[^&;#\s]*",
     re.IGNORECASE,
@@ -25,4 +27,5 @@ def mask_url(url: str) -> str:
         name, colon, _ = match[1].partition(":")
         return f"{name}:{HIDDEN}@" if colon else f"{HIDDEN}@"
 
-    return _QUERY.sub(rf"\g<1>{HIDDEN}", _USERINFO.sub(hide, url))
+    plain = _UNQUOTED.sub(rf"\g<1>:{HIDDEN}@", _USERINFO.sub(hide, url))
+    return _QUERY.sub(rf"\g<1>{HIDDEN}", plain)
