@@ -88,7 +88,8 @@ async def test_a_result_a_reopened_child_waits_for_stays(redis_url: str) -> None
 
 
 async def test_nothing_is_left_of_tasks_that_are_gone(redis_url: str) -> None:
-    space, clock, admin = name(), ManualClock(kit.START), Redis.from_url(redis_url)
+    space, clock = name(), ManualClock(kit.START)
+    admin = Redis.from_url(redis_url, decode_responses=True)
     soon = kit.START + kit.SECOND
     async with AsyncRedisStorage(redis_url, namespace=space, clock=clock) as storage:
         for n in range(20):
@@ -108,7 +109,7 @@ async def test_nothing_is_left_of_tasks_that_are_gone(redis_url: str) -> None:
             pass
         await storage.claim(kit.claim("another", queues=queues, chores=10))
         space = f"{{omniq:{space}}}:"
-        left = {str(key, "utf-8").removeprefix(space) for key in await admin.keys(f"{space}*")}
+        left = {str(key).removeprefix(space) for key in await admin.keys(f"{space}*")}
         assert left == {"meta", "ev"}
         assert await admin.xlen(f"{space}ev") == 0
     await admin.aclose()
