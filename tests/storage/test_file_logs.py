@@ -14,6 +14,7 @@ from obstore.store import MemoryStore
 from omniq.errors import StorageError
 from omniq.storage.file.home import FAR
 from omniq.storage.file.keys import KeyLog
+from omniq.storage.file.local import LocalLog
 from omniq.storage.file.objects import ObstoreKeys
 from omniq.storage.log.port import Log
 
@@ -92,7 +93,8 @@ def test_many_segments_are_read_in_order(new: Callable[..., Log]) -> None:
 
 def test_segments_are_cut_from_the_old_end_but_never_the_newest(new: Callable[..., Log]) -> None:
     log, other = new(), new()
-    for number in range(1, 513):  # 256 to a directory
+    # 256 to a directory. Our own writer asks for the number before; a bucket is slow, and does not.
+    for number in range(1, 513) if isinstance(log, LocalLog) else (1, 128, 256, 257, 384, 512):
         assert log.put(number, b"x%d" % number)
     log.cut(257)
     assert log.first() == 256
