@@ -181,13 +181,15 @@ def sound_task(task: Any) -> None:
     """Refuse what is no task, or one put together wrongly by hand."""
     if not isinstance(task, Task):
         raise InvalidTask(f"a Task is needed, not {type(task).__name__}: write Task(func=f, ...)")
-    args, kwargs, id = cast(Any, task.args), cast(Any, task.kwargs), cast(Any, task.id)
+    given = cast(Any, task)
+    args, kwargs, id = given.args, given.kwargs, given.id
     if not isinstance(args, tuple | list):
         raise InvalidTask(
             f"args must be a tuple, not {type(args).__name__}: for a single argument write "
             "args=(value,)"
         )
-    if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
+    named = isinstance(kwargs, dict | Mapping)  # an abstract class takes long to answer
+    if not named or (kwargs and not all(isinstance(name, str) for name in kwargs)):
         raise InvalidTask(f"kwargs={kwargs!r:.100}: a mapping with the names of the arguments")
     if not isinstance(id, str) or not is_task_id(id):
         raise InvalidTask(
