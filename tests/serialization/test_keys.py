@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import errno
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +89,20 @@ def test_a_base_dir_that_is_a_file_is_refused(tmp_path: Path) -> None:
         KeyRing.local(tmp_path / "file")
     with pytest.raises(ConfigError, match="OMNIQ_BASE_DIR"):
         private_dir(tmp_path / "file" / "below")
+
+
+def test_a_read_only_base_dir_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read-only filesystem refuses to make a file, and to take one away that is not there."""
+
+    def refuse(path: object, *_: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(ConfigError, match=r"Read-only file system.*OMNIQ_BASE_DIR"):
+        KeyRing.local(tmp_path)
 
 
 def test_secrets_as_text_and_as_base64_are_the_same(tmp_path: Path) -> None:

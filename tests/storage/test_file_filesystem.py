@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,6 +13,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.registry import _registry
 
 from omniq.errors import ConfigError
 from omniq.storage.file import AsyncFileStorage
@@ -74,6 +76,29 @@ def test_a_url_of_an_unknown_filesystem() -> None:
 def test_a_scheme_nobody_knows() -> None:
     with pytest.raises(ConfigError, match=r"knows no s33://; did you mean 's3'"):
         AsyncFileStorage("s33://bucket/tasks")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "module", "extra"),
+    [("s3", "s3fs", "s3"), ("gs", "gcsfs", "gcs"), ("abfs", "adlfs", "azure")],
+)
+def test_a_driver_that_is_not_installed(
+    scheme: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not
+    for name in (scheme, f"{scheme}s", "az", "gcs"):
+        monkeypatch.delitem(_registry, name, raising=False)
+    with pytest.raises(ConfigError, match="OMNIQ_OBSTORE_URI") as caught:
+        AsyncFileStorage(f"{scheme}://bucket/tasks")
+    assert f"pip install 'omniq-tasks[{extra}]'" in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", [{}, {"obstore_uri": "s3://KEY:hidden@bucket/tasks"}])
+def test_credentials_before_a_bucket_are_refused_and_not_repeated(uri: dict[str, Any]) -> None:
+    where = () if uri else ("s3://KEY:hidden@bucket/tasks",)
+    with pytest.raises(ConfigError, match="OMNIQ_STORAGE_OPTIONS") as caught:
+        AsyncFileStorage(*where, **uri)
+    assert "hidden" not in str(caught.value)
 
 
 def test_a_cache_before_a_bucket_is_refused() -> None:

@@ -15,6 +15,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from hashlib import blake2b
 from hmac import compare_digest
 from pathlib import Path
@@ -183,9 +184,13 @@ def _make(path: Path) -> None:
     except FileExistsError:
         pass
     except OSError as error:
-        raise ConfigError(f"the key file {path} cannot be made ({error.strerror})") from error
+        raise ConfigError(
+            f"the key file {path} cannot be made ({error.strerror}); name a directory this user "
+            "may write with OMNIQ_BASE_DIR or base_dir="
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only directory refuses this too, and would hide why
+            temporary.unlink(missing_ok=True)
 
 
 def _write(path: Path, text: str) -> None:

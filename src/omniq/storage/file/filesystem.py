@@ -38,6 +38,11 @@ _CODES: Final = {
     "PermanentRedirect": "the bucket is in another region",
     "InvalidEndpoint": "the endpoint cannot be right",
 }
+_EXTRAS: Final = {
+    **dict.fromkeys(("s3", "s3a"), "s3"),
+    **dict.fromkeys(("gs", "gcs"), "gcs"),
+    **dict.fromkeys(("az", "abfs", "abfss", "adl"), "azure"),
+}
 _SETTING: Final = "Check storage_url (OMNIQ_STORAGE_URL) and storage_options"
 _memory_lock = threading.RLock()
 
@@ -199,7 +204,12 @@ def _kind(url: str) -> Any:
     try:
         return fsspec.get_filesystem_class(scheme)
     except ImportError as error:
-        told = f"{scheme}:// needs a driver that is not installed: {error.msg}"
+        told = f"{scheme}:// needs a driver of fsspec that is not installed: "
+        if scheme in _EXTRAS:
+            told += f"pip install 'omniq-tasks[{_EXTRAS[scheme]}]'"
+            told += ", or name the bucket as obstore_uri (OMNIQ_OBSTORE_URI), which needs none"
+        else:
+            told += str(error.msg)
     except ValueError:
         known = [*BY_CONDITION, "file", "memory"]
         told = f"fsspec knows no {scheme}://{did_you_mean(scheme, known)}. {_SETTING}"

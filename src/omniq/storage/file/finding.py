@@ -117,6 +117,12 @@ def _read(url: str, wish: Wish) -> tuple[str, str, Wish]:
         raise ConfigError(f"{mask_url(url)!r} is no URL for tasks: it has no scheme, or '..' in it")
     if scheme not in ("file", "local", "memory") and not path.strip("/"):
         raise ConfigError(f"{mask_url(url)!r} names no bucket: write {scheme}://bucket/directory")
+    if scheme.lower() in ("s3", "s3a", "gs", "gcs") and "@" in path.partition("/")[0]:
+        raise ConfigError(
+            f"{mask_url(url)!r} has credentials before the bucket, where nobody reads them: set "
+            "them in storage_options (OMNIQ_STORAGE_OPTIONS), or as the driver's own variables, "
+            "such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
     options = dict(parse_qsl(query, keep_blank_values=True)) | dict(wish.options)
     return scheme.lower(), path, Wish(
         namespace=wish.namespace, strict=wish.strict, options=options, path=wish.path,
