@@ -14,7 +14,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 from example_apps.litestar_app.samples import make_samples
 from tests.programs import PATIENCE, ROOT, Server
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.browser]
+pytestmark = [pytest.mark.asyncio, pytest.mark.browser, pytest.mark.once]
 
 FLAGS = [
     "--no-sandbox",

@@ -19,7 +19,11 @@ from tests.dashboard.kit import TOKEN, a_queue, served, until
 from tests.dashboard.shop import add, echo, fail, hold
 from tests.programs import free_port
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.once,
+    pytest.mark.asyncio(loop_scope="module"),
+]
 NASTY = [
     "<script>window.hit=1</script>",
     '"><img src=x onerror=window.hit=1>',

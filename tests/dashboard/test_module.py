@@ -20,7 +20,11 @@ from omniq.dashboard import dashboard_router
 from tests.dashboard.chromium import Tab, launched, opened
 from tests.dashboard.kit import TOKEN, a_queue, served
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.once,
+    pytest.mark.asyncio(loop_scope="module"),
+]
 seen: list[dict[str, Any]] = []
 
 

@@ -20,7 +20,11 @@ from tests.dashboard.kit import TOKEN, served, until
 from tests.dashboard.shop import fail, hold
 from tests.programs import free_port
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.once,
+    pytest.mark.asyncio(loop_scope="module"),
+]
 PREFIX = "/api"
 
 
