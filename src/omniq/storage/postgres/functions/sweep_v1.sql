@@ -52,10 +52,11 @@ BEGIN
         ORDER BY r.until LIMIT p_limit - done FOR UPDATE SKIP LOCKED);
     -- Without those whose rows are held, by a new child perhaps.
     v_ids := ARRAY(SELECT i FROM unnest(v_ids) i
-                   WHERE NOT EXISTS (SELECT FROM {schema}.task t WHERE t.id = i))
+                   WHERE (SELECT t.id FROM {schema}.task t WHERE t.id = i) IS NULL)
           || ARRAY(SELECT t.id FROM {schema}.task t WHERE t.id = ANY (v_ids)
                    FOR NO KEY UPDATE SKIP LOCKED);
-    DELETE FROM {schema}.result WHERE id = ANY ({schema}.unneeded_v1(v_ids));
+    v_ids := {schema}.unneeded_v1(v_ids);  -- by itself: within a condition it ran for each row
+    DELETE FROM {schema}.result WHERE id = ANY (v_ids);
     GET DIAGNOSTICS v_n = ROW_COUNT;
     done := done + v_n;
     DELETE FROM {schema}.doc d USING (SELECT x.kind, x.key FROM {schema}.doc x
@@ -90,7 +91,7 @@ BEGIN
             SELECT t.owner FROM {schema}.task t WHERE t.status = 50 AND t.owner > holder.owner
             ORDER BY t.owner LIMIT 1) AS later
     ) SELECT holder.owner, v_now + 60000 FROM holder
-    WHERE NOT EXISTS (SELECT FROM {schema}.owner o WHERE o.id = holder.owner)
+    WHERE (SELECT o.id FROM {schema}.owner o WHERE o.id = holder.owner) IS NULL
     ON CONFLICT DO NOTHING;
     receipt := {schema}.answer_v1(p);
 END $$;
