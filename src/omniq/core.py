@@ -68,6 +68,11 @@ class AsyncOmniQ:
         if backend is not None:
             if task_queue is not None:
                 raise ConfigError("give backend= or task_queue=, not both")
+            if not isinstance(backend, Backend):
+                raise ConfigError(
+                    f"backend={type(backend).__name__} is no Backend: give one, such as "
+                    "SQLiteBackend('tasks.db'), or name the place by storage_type= or storage_url="
+                )
             task_queue = backend.storage
         self.config: OmniQConfig = load_config(config, **options)
         self.client = uuid7()

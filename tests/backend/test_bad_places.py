@@ -74,6 +74,12 @@ def test_a_url_without_a_scheme_is_not_repeated() -> None:
     assert "hunter2" not in all_said(caught.value)
 
 
+def test_a_name_where_a_backend_belongs() -> None:
+    with pytest.raises(ConfigError, match="storage_url") as caught:
+        AsyncOmniQ(backend="redis://:hunter2@h")  # type: ignore[arg-type]
+    assert "hunter2" not in all_said(caught.value)
+
+
 def test_what_is_wrong_is_said_when_the_queue_opens_at_the_latest() -> None:
     async def work() -> None:
         async with AsyncOmniQ(storage_options={"synchronos": "FULL"}):
