@@ -150,7 +150,9 @@ PLACES: dict[str, Place] = {
     "memory": Place("MemoryStorage", _memory, processes=False, shared=False),
     "file": Place("FileStorage", _file),
     "sqlite": Place("SQLiteStorage", _sqlite),
-    "postgres": Place("PostgresStorage", _served, "postgres_url", empty=empty_postgres),
+    "postgres": Place(
+        "PostgresStorage", _served, "postgres_url", examples=12, empty=empty_postgres
+    ),
     "redis": Place("RedisStorage", _served, "redis_url"),
     "nats": Place("NATSStorage", _served, "nats_url", examples=12),
     # The same storages by other ways; what the blocking face adds was shown above.
