@@ -89,4 +89,4 @@ async def test_a_memory_place_says_it_once_too(caplog: pytest.LogCaptureFixture)
         await place.twin().open()
         await place.close()
         await place.open()
-    assert caplog.text.count("nothing survives the end of this process") == 1
+    assert caplog.text.count("nothing survives the end of the process that keeps it") == 1

@@ -51,7 +51,7 @@ async def test_about_says_what_survives_at_every_place(tmp_path: Path) -> None:
     kept = [words for label, words in pairs if label == "What survives"]
     assert kept[0].startswith("survives a crash of the process, not of the machine (SQLite 3.")
     assert "synchronous=NORMAL" in kept[0]
-    assert kept[1] == "nothing survives the end of this process"
+    assert kept[1] == "nothing survives the end of the process that keeps it"
     assert ("Events are kept in", f"JSON lines in {tmp_path / 'events'}") in pairs
     assert kept[2].startswith("survives a crash of the process")
 

@@ -16,7 +16,7 @@ Durability = Literal["normal", "strict"]
 
 _LOG: Final = logging.getLogger("omniq.storage")
 _MEANS: Final[dict[Grade, str]] = {
-    "none": "nothing survives the end of this process",
+    "none": "nothing survives the end of the process that keeps it",
     "process": "survives a crash of the process, not of the machine",
     "power": "survives a loss of power",
     "replicated": "survives the loss of a node",
@@ -36,6 +36,8 @@ class Promise(Struct, frozen=True):
     """The versions and settings it rests on: "SQLite 3.45, synchronous=NORMAL"."""
     undone: tuple[str, ...] = ()
     """What settings take away, each a sentence that ends with what to set instead."""
+    stronger: str = ""
+    """What makes it survive a loss of power: "set appendfsync always"."""
     keeps: str = "Tasks"
     """What is kept there, where it is not tasks."""
 
@@ -53,9 +55,10 @@ def tell(promise: Promise, durability: Durability = "normal") -> None:
     """
     if durability == "strict" and (promise.undone or promise.grade not in _STRONG):
         why = "; ".join(promise.undone) or f"it {_means(promise)}"
+        change = promise.stronger[:1].upper() + promise.stronger[1:] or "Change that"
         raise ConfigError(
             f"{promise.place} is refused by durability='strict': {why}. "
-            "Change that, or open it with durability='normal'"
+            f"{change}, or open it with durability='normal'"
         )
     _last[promise.place] = promise
     key = (os.getpid(), promise)

@@ -57,7 +57,7 @@ _WORDS_NOT: Final = {"false": False, "0": False, "no": False, "off": False}
 class Options(Struct, frozen=True, kw_only=True):
     """What can be chosen besides the address."""
 
-    pool_min: int = 1
+    pool_min: int = 0
     pool_max: int = 5
     listen: bool = True
     pgbouncer: bool = False

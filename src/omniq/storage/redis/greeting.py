@@ -131,4 +131,10 @@ def _promise(
                 f"wait_replicas={wait_replicas}, but {connected} replicas are connected: every "
                 "write will be said to be unavailable until there are more"
             )
-    return Promise(place=shown, grade=grade, settings=", ".join(told), undone=tuple(undone))
+    return Promise(
+        place=shown,
+        grade=grade,
+        settings=", ".join(told),
+        undone=tuple(undone),
+        stronger="set appendfsync always, or wait_replicas to at least 1",
+    )
