@@ -82,7 +82,10 @@ def test_where_tasks_are_kept_is_said_once(
 
 
 @pytest.mark.asyncio
-async def test_a_memory_place_says_it_once_too(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_memory_place_says_it_once_too(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durability, "_told", set())  # other tests may have opened one
     with caplog.at_level(logging.INFO, logger="omniq.storage"):
         place = AsyncMemoryStorage()
         await place.open()
