@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from omniq import AsyncOmniQ
-from omniq.storage import AsyncMemoryStorage
+from omniq.storage import AsyncMemoryStorage, durability
 from tests.programs import Program, run
 
 CLI = ["-m", "omniq.cli"]

@@ -50,7 +50,6 @@ from omniq.models.filters import (
 from omniq.models.row import Doc, Ms, ResultRow, TaskRow
 from omniq.models.units import Receipt, Unit
 
-
 Put = Callable[[Sequence[Unit]], Awaitable[Receipt]]
 """Applies units in a transaction that somebody else has begun."""
 MakeCall = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -201,7 +200,6 @@ class BaseTaskQueue(_Place):
         limit: int = 1000,
     ) -> list[Doc]:
         """Live docs of a kind by key, those behind `after` only; `due_before` is exclusive."""
-
 
     def join(self, connection: object, make_call: MakeCall) -> Put:
         """How new tasks go into the transaction that is open on somebody else's connection.

@@ -215,7 +215,9 @@ def test_what_cannot_keep_tasks_says_why(databases: None, omniq: Omniq) -> None:
     connections.settings["strange"] = connections.settings["default"] | engine
     try:
         omniq(DATABASE="strange")
-        with pytest.raises(ImproperlyConfigured, match=r"keeps tasks in postgresql, sqlite.*STORAGE_URL"):
+        with pytest.raises(
+            ImproperlyConfigured, match=r"keeps tasks in postgresql, sqlite.*STORAGE_URL"
+        ):
             queue.counts()
     finally:
         del connections["strange"]
