@@ -326,7 +326,7 @@ def test_checks_name_a_wrong_option() -> None:
     ("options", "says"),
     [
         ({"DATABASE": "defualt"}, "[\"DATABASE\"] is 'defualt', which DATABASES does not have"),
-        ({"STORAGE_URL": "mysql://db/shop"}, "'mysql' is unknown"),
+        ({"STORAGE_URL": "mysql://db/shop"}, "begins with mysql://"),
     ],
 )
 def test_checks_name_a_place_that_is_not_there(options: dict[str, Any], says: str) -> None:
