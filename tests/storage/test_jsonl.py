@@ -12,7 +12,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -394,6 +394,11 @@ async def test_an_event_of_a_newer_version_is_passed_over(
 # ---- questions
 
 
+def utc(at: int) -> datetime:
+    """As DuckDB answers: without a zone."""
+    return datetime.fromtimestamp(at / 1000, UTC).replace(tzinfo=None)
+
+
 async def test_questions_by_sql(place: AsyncJSONLEventStorage, clock: ManualClock) -> None:
     for n in range(10):
         kind = EventType.ERROR if n % 3 == 0 else EventType.RETRY
@@ -407,8 +412,8 @@ async def test_questions_by_sql(place: AsyncJSONLEventStorage, clock: ManualCloc
         ["ValueError"],
     )
     assert rows == [
-        {"type": "error", "times": 3, "first": datetime.utcfromtimestamp((START + 3) / 1000)},
-        {"type": "retry", "times": 6, "first": datetime.utcfromtimestamp((START + 1) / 1000)},
+        {"type": "error", "times": 3, "first": utc(START + 3)},
+        {"type": "retry", "times": 6, "first": utc(START + 1)},
     ]
 
 
