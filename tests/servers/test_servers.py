@@ -128,7 +128,13 @@ async def test_nats_cluster_keeps_three_replicas(nats_cluster_url: str) -> None:
     info = await stream.add_stream(name="three", subjects=["three"], num_replicas=3)
     assert info.cluster is not None
     assert len(info.cluster.replicas or []) == 2
-    await stream.publish("three", b"1")
+    async with asyncio.timeout(60):
+        while True:  # a new stream has no leader for a moment, and says so only when asked
+            try:
+                await stream.publish("three", b"1")
+                break
+            except nats.js.errors.NoStreamResponseError:
+                await asyncio.sleep(0.1)
     await stream.delete_stream("three")
     await client.close()
 

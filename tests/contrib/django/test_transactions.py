@@ -375,10 +375,5 @@ class InATestCaseOnPostgres(InATestCase):
         assert "cancelled" in [event.type for event in queue.events().events]
 
 
-@pytest.mark.usefixtures("omniq_in_postgres")
-class InATransactionTestCaseOnPostgres(InATransactionTestCase):
-    databases = "__all__"
-
-
 def test_nothing_of_those_test_cases_is_left(kept: Kind) -> None:
     assert queue.find().tasks == []
