@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import cache
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from omniq.errors import ResultTimeout, StorageError
+from omniq.errors import ConfigError, ResultTimeout, StorageError
 from omniq.models.config import OmniQConfig
 from omniq.models.row import TaskRow
 from omniq.models.task import Task
@@ -125,6 +126,12 @@ class Session:
         """Put tasks into the transaction that is open on a caller's connection."""
         if not isinstance(connection, Lent):
             connection = Lent(connection, _at_once)
+        elif iscoroutinefunction(getattr(connection.connection, "execute", None)):
+            kind = type(connection.connection).__name__
+            raise ConfigError(
+                f"connection={kind} is used with await, on the event loop it was opened on: "
+                "enqueue with AsyncOmniQ there, or give a blocking connection here"
+            )
         put = self.stores.tasks.join(*connection)
         # Names of queues go along every time: an earlier transaction may have been rolled back.
         names = [announcement(name) for name in dict.fromkeys(i.row.queue for i in inserts)]
@@ -150,13 +157,13 @@ async def _at_once(call: Callable[[], Any]) -> Any:
 def manager_for(config: OmniQConfig, *places: Capabilities) -> SerializationManager:
     """The serializers with the keys that fit the places of tasks and results.
 
-    Configured keys win. Places of this machine share a key file in the base directory, a
-    memory place a key that ends with the process; others get no key, and so no dill.
+    Configured keys win. Places of this process alone have a key that ends with it, those of
+    this machine share a key file in the base directory; others get no key, and so no dill.
     """
     limit = config.tasks.max_payload
     if config.signing_keys:
         return SerializationManager(KeyRing.from_setting(config.signing_keys), limit=limit)
-    if all(c.durability == "none" for c in places):
+    if not any(c.multiprocess for c in places):
         return SerializationManager(_process_keys(), limit=limit)
     if all(c.local for c in places):
         return SerializationManager(KeyRing.local(config.base_dir), limit=limit)

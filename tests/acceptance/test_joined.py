@@ -228,3 +228,14 @@ async def test_what_is_no_connection_is_refused(ground: Ground) -> None:
     async with AsyncOmniQ(**ground.options) as queue:
         with pytest.raises(ConfigError, match="connection=str"):
             await queue.enqueue(ship, (1,), connection="postgresql://")
+
+
+def test_the_blocking_queue_takes_no_connection_that_is_awaited(sqlite: Ground) -> None:
+    class Awaited:
+        async def execute(self, sql: str) -> None: ...
+
+    with (
+        OmniQ(**sqlite.options) as queue,
+        pytest.raises(ConfigError, match="Awaited is used with await"),
+    ):
+        queue.enqueue(ship, (1,), connection=Awaited())

@@ -12,6 +12,9 @@ import pytest
 from omniq import AsyncOmniQ
 from omniq.errors import ConfigError
 from omniq.ids import uuid7
+from omniq.models.config import OmniQConfig
+from omniq.session import manager_for
+from omniq.storage.base import Capabilities
 from tests.servers.valkey import Valkey
 
 pytestmark = pytest.mark.asyncio
@@ -129,3 +132,9 @@ async def test_strict_asks_every_place_unless_its_options_say_otherwise(tmp_path
     kept["result_storage"] = {"type": "memory", "options": {"durability": "normal"}}
     async with AsyncOmniQ(kept, embedded=False) as queue:
         assert queue.stores.tasks.capabilities.durability == "power"
+
+
+async def test_a_server_that_keeps_nothing_on_disk_is_still_shared() -> None:
+    """A key of this process alone would be no use to the workers of others."""
+    server = Capabilities(push=True, multiprocess=True, local=False, durability="none")
+    assert manager_for(OmniQConfig(), server).keys is None
