@@ -124,7 +124,7 @@ def test_errors_are_remembered_the_newest_last_and_only_so_many() -> None:
     assert {e.at for e in kept} == {NOW}
 
 
-@pytest.mark.parametrize("outcome", [Snoozed(3), Released(), UnknownFunction("?")])
+@pytest.mark.parametrize("outcome", [Snoozed(3), Released(), Released(started=False), UnknownFunction("?")])
 def test_what_is_given_back_costs_no_attempt(outcome: Outcome) -> None:
     move = settle(outcome, attempt=2)
     assert move.to is Status.READY
@@ -136,8 +136,8 @@ def test_what_was_started_in_time_does_not_expire_for_what_stopped_it(outcome: O
     assert settle(outcome, expires_at=NOW + 1).patch["expires_at"] is None
     lost = row(flags=Flag.LOST, losses=1, expires_at=NOW + 1)
     assert policy.settle_chore(lost, BODY, NOW, RULES).patch["expires_at"] is None
-    unknown = settle(UnknownFunction("?"), expires_at=NOW + 1)
-    assert "expires_at" not in unknown.patch
+    for never in (UnknownFunction("?"), Released(started=False)):
+        assert "expires_at" not in settle(never, expires_at=NOW + 1).patch
 
 
 def test_an_unknown_function_waits_longer_each_time() -> None:

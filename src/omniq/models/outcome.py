@@ -31,7 +31,12 @@ class Snoozed(Struct, frozen=True):
 
 
 class Released(Struct, frozen=True):
-    """It was given back unfinished because its worker stops; the attempt does not count."""
+    """It was given back unfinished because its worker stops; the attempt does not count.
+
+    `started` False: it waited for a slot and was never begun.
+    """
+
+    started: bool = True
 
 
 class Cancelled(Struct, frozen=True):

@@ -52,7 +52,8 @@ class Rules(Struct, frozen=True, kw_only=True):
 def settle(row: TaskRow, body: TaskBody, outcome: Outcome, now: Ms, rules: Rules) -> Move:
     """The Move that follows from one run of a claimed row."""
     move = _settle(row, body, outcome, now, rules)
-    if rules.events.executing and row.started_at is not None:
+    begun = not isinstance(outcome, Released) or outcome.started
+    if rules.events.executing and begun and row.started_at is not None:
         # A start has no commit of its own, so its event rides with the end.
         started = _event(row, EventType.EXECUTING, row.started_at, rules, n=-1)
         return msgspec.structs.replace(move, events=(started, *move.events))
@@ -74,7 +75,7 @@ def _settle(row: TaskRow, body: TaskBody, outcome: Outcome, now: Ms, rules: Rule
         delay = UNKNOWN_DELAYS[known] * 1000
         return _give_back(row, now, rules, delay=delay, event=event, started=False)
     assert isinstance(outcome, Released)
-    return _give_back(row, now, rules, delay=0)
+    return _give_back(row, now, rules, delay=0, started=outcome.started)
 
 
 def settle_chore(row: TaskRow, body: TaskBody, now: Ms, rules: Rules) -> Move:

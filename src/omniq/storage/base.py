@@ -67,6 +67,8 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     """It lives on this machine only, so a key file made here is enough to trust it."""
     durability: str
     """What survives: "none" (ends with the process), "process", "power" or "replicated"."""
+    overlaps: bool = True
+    """It works beside this process, so that a worker can run tasks while a trip is under way."""
     unit_rows: int = 500
     """How many children one unit releases at once; the rest go on in `sweep`."""
 

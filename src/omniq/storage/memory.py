@@ -32,7 +32,9 @@ class AsyncMemoryStorage(TablesStorage):
     a place on disk.
     """
 
-    capabilities = Capabilities(push=True, multiprocess=False, local=True, durability="none")
+    capabilities = Capabilities(
+        push=True, multiprocess=False, local=True, durability="none", overlaps=False
+    )
 
     def __init__(
         self,

@@ -79,7 +79,7 @@ class Pool:
     @property
     def running(self) -> int:
         """How many tasks run now."""
-        return len(self._pump.running) if self._pump else 0
+        return self._pump.begun if self._pump else 0
 
     async def start(self) -> None:
         """Begin to claim and run. Returns once the worker is known to the store."""

@@ -29,6 +29,7 @@ from omniq.models.units import Applied, Fence, Move, Receipt, Unit
 from omniq.queue import policy
 from omniq.queue.engine import Engine
 from omniq.queue.stores import Stores
+from omniq.workers.ahead import Ahead
 from omniq.workers.base import Lane
 from omniq.workers.context import TaskContext
 from omniq.workers.metrics import Ended, Meter
@@ -72,7 +73,11 @@ class Pump:
         self._lease = round(lease * 1000)
         self._renewed, self._settled, self._quota = renewed, settled, quota
         self.meter = Meter(owner)
+        self._ahead = Ahead(
+            lanes.values(), wanted=stores.tasks.capabilities.overlaps and quota is None
+        )
         self.running: dict[str, Run] = {}
+        """Claimed and not settled, whether begun or waiting for a slot."""
         self._ended: deque[tuple[TaskRow, Move]] = deque()
         self._extra: list[Unit] = []
         self._progress: set[str] = set()
@@ -104,12 +109,26 @@ class Pump:
         self._wake.set()
 
     @property
+    def begun(self) -> int:
+        """How many tasks have a slot."""
+        return len(self.running) - len(self._ahead)
+
+    @property
     def behind(self) -> bool:
         """Whether units of before have not been sent yet."""
         return bool(self._extra)
 
     def ended(self, run: Run, outcome: Outcome) -> None:
         """A lane tells how a run went."""
+        self._settle(run, outcome)
+        if not self.stopping:
+            self._fill(self._lanes[run.row.lane])
+
+    def _fill(self, lane: Lane) -> None:
+        while run := self._ahead.next(lane):
+            lane.submit(run)
+
+    def _settle(self, run: Run, outcome: Outcome) -> None:
         if run.settled:
             self._wake.set()  # a slot came free after all
             return
@@ -144,8 +163,11 @@ class Pump:
             ended: Ended = "ok"
             if kind is Failed:
                 ended = "failed" if move.to is Status.FAILED else "retried"
-            ran = int((time.monotonic() - run.started) * 1000) if run.started else 0
-            self.meter.count(run.row, ended, now, ran)
+            ran = 0.0
+            if run.started:
+                ran = time.monotonic() - run.started
+                self._ahead.ran(self._lanes[run.row.lane], ran)
+            self.meter.count(run.row, ended, now, int(ran * 1000))
         self._wake.set()
 
     def note_progress(self, id: str) -> None:
@@ -197,7 +219,7 @@ class Pump:
     def give_back_rest(self) -> None:
         """Settle what does not end as given back; whatever it returns later is dropped."""
         for run in list(self.running.values()):
-            self.ended(run, Released())
+            self.ended(run, Released(started=run.started > 0))
 
     async def give_back(self, held: Iterable[HeldTask]) -> None:
         """Give back rows that are leased to this worker by claims whose answer was lost."""
@@ -229,6 +251,8 @@ class Pump:
 
     async def _turn(self) -> bool:
         """One trip, if there is anything to do."""
+        for run in self._ahead.impatient(all=self.stopping):
+            self.ended(run, Released(started=False))
         ended = [self._ended.popleft() for _ in range(min(len(self._ended), MAX_BATCH))]
         if not self.running:
             self._idle.set()
@@ -274,6 +298,7 @@ class Pump:
         asked_at = time.monotonic()
         receipt, batch = await self._stores.exchange(units, claim)
         self._renewed(asked_at)
+        self._ahead.travelled(time.monotonic() - asked_at)
         if self._quota is not None and claim.slots:
             self._quota.answered(claim.limit, len(batch.tasks))
         self._unanswered, self._next_due = None, batch.next_due
@@ -290,10 +315,10 @@ class Pump:
         now = time.monotonic()
         chores = CHORES if now >= self._next_chores else 0
         due = self._next_due is not None and self._next_due <= self._engine.clock.now()
-        if not (chores or due or any(lane.free for lane in self._hungry)):
+        if not (chores or due or any(map(self._ahead.room, self._hungry))):
             return None
         slots: list[Slot] = []
-        rooms = {lane: lane.free for lane in set(self._lanes.values())}
+        rooms = {lane: self._ahead.room(lane) for lane in set(self._lanes.values())}
         queues = self._queues.turn()  # one turn for all lanes, or some queue would never lead
         for kind, lane in self._lanes.items():
             if rooms[lane]:
@@ -320,7 +345,11 @@ class Pump:
             body = self._open(row)
             if body is not None:
                 run = self.running[row.id] = Run(row, body, self._note)
-                self._lanes[row.lane].submit(run)
+                lane = self._lanes[row.lane]
+                if lane.free:
+                    lane.submit(run)
+                else:
+                    self._ahead.wait(lane, run)
         now, rules = self._engine.clock.now(), self._engine.rules
         for row in batch.chores:
             body = self._open(row)
@@ -359,6 +388,8 @@ class Pump:
         until = self._next_chores - time.monotonic()
         if self._next_due is not None:
             until = min(until, (self._next_due - self._engine.clock.now()) / 1000)
+        if (impatient := self._ahead.until()) is not None:
+            until = min(until, impatient - time.monotonic())
         timer = asyncio.get_running_loop().call_later(max(until, 0.001), self._wake.set)
         try:
             await self._wake.wait()

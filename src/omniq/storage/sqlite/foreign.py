@@ -72,6 +72,7 @@ class ForeignConnection:
             multiprocess=file,
             local=True,
             durability="process" if file else "none",
+            overlaps=False,
             unit_rows=UNIT_ROWS,
         )
 

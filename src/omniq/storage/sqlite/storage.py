@@ -47,7 +47,12 @@ _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 
 def _can(durability: Grade) -> Capabilities:
     return Capabilities(
-        push=True, multiprocess=True, local=True, durability=durability, unit_rows=UNIT_ROWS
+        push=True,
+        multiprocess=True,
+        local=True,
+        durability=durability,
+        overlaps=False,  # Python's sqlite3 and the event loop share the interpreter's lock
+        unit_rows=UNIT_ROWS,
     )
 
 
