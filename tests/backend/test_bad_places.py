@@ -254,3 +254,27 @@ def test_a_lambda_meets_a_place_that_others_can_write_to(place: Named) -> None:
                     engine.insert(task)
             else:
                 assert engine.insert(task).row.body
+
+
+@every_server
+@pytest.mark.parametrize("speaks", [None, b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=["none", "web"])
+@pytest.mark.asyncio
+async def test_an_address_where_something_else_listens_or_nothing(
+    place: Named, speaks: bytes | None
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert speaks is not None
+        writer.write(speaks)
+        await writer.drain()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as web:
+        port = web.sockets[0].getsockname()[1]
+        if speaks is None:
+            web.close()
+            await web.wait_closed()
+        url = place.url.replace("127.0.0.1:1", f"127.0.0.1:{port}")
+        with pytest.raises(OmniQError, match="OMNIQ_STORAGE_URL") as caught:
+            await AsyncOmniQ(storage_url=url).open()
+    assert "hunter2" not in all_said(caught.value)

@@ -286,4 +286,5 @@ def _explained(error: Exception, place: str) -> StorageError | ConfigError:
             return ConfigError(f"{place}: {why}. {_SETTING}")
     if codes & {"401", "403"} or str(error).startswith("Forbidden:"):
         return ConfigError(f"{place}: these credentials are refused. {_SETTING}")
-    return StorageUnavailable(f"{place} does not answer as it should: {type(error).__name__}")
+    why = f"{type(error).__name__}. {_SETTING}"
+    return StorageUnavailable(f"{place} does not answer as it should: {why}")

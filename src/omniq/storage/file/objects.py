@@ -213,7 +213,7 @@ def _explained(error: Exception, place: str) -> StorageError | ConfigError:
     status = int(found[1]) if (found := _STATUS.search(text)) else 0
     if 400 <= status < 500 and status not in _LATER:
         return ConfigError(f"{place} refuses it: {status} {code}. {setting}")
-    why = f"{status} {code}".rstrip() if status else "no answer"
+    why = f"{status} {code}".rstrip() if status else f"no answer. {setting}"
     return StorageUnavailable(f"{place} does not answer as it should: {why}")
 
 

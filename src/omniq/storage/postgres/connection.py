@@ -162,7 +162,7 @@ class Database:
         kind, why = _meaning(error)
         if kind is None:
             return error
-        reach = isinstance(error, OSError) and not isinstance(error, TimeoutError)
+        reach = isinstance(error, OSError)  # TimeoutError is one, too
         remedy = f". Check {self._setting}" if kind is ConfigError or reach else ""
         return kind(f"{self._place}: {why} ({text}){remedy}")
 

@@ -10,6 +10,7 @@ from typing import Final
 from redis.exceptions import (
     AuthenticationError,
     ConnectionError,
+    InvalidResponse,
     NoPermissionError,
     RedisError,
     ResponseError,
@@ -98,7 +99,14 @@ def translate(error: BaseException, where: str) -> OmniQError:
     if isinstance(error, (TimeoutError, BuiltinTimeout)):
         return StorageUnavailable(f"{where} did not answer in time")
     if isinstance(error, (ConnectionError, OSError)):
-        return StorageUnavailable(f"{where} cannot be reached: {_reason(text)}")
+        return StorageUnavailable(
+            f"{where} cannot be reached: {_reason(text)}. Does it run, and is {SETTING} right?"
+        )
+    if isinstance(error, InvalidResponse):
+        return ConfigError(
+            f"{where} answers, but not as Redis does: another server listens there, or it wants "
+            f"TLS (rediss://). Check {SETTING}"
+        )
     if isinstance(error, ResponseError):
         if "unknown command" in text.lower():
             return ConfigError(f"{where} does not know a command OmniQ needs: {text[:80]}")

@@ -86,6 +86,6 @@ def filesystem(folder: Path) -> str:
 
 def _refuse(path: Path, why: str) -> StorageError:
     return StorageError(
-        f"SQLite cannot be used at {path}: {why}. Set base_dir (OMNIQ_BASE_DIR) to a local "
-        "directory this user may write"
+        f"SQLite cannot be used at {path}: {why}. Set base_dir (OMNIQ_BASE_DIR), or the "
+        "path in storage_url, to a local directory this user may write"
     )
