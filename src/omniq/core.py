@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
-from omniq.backend import Backend, create_stores
+from omniq.backend import Backend, alone, create_stores
 from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.config import load_config
 from omniq.decorator import TaskFunction, set_default, unset_default
@@ -66,14 +66,7 @@ class AsyncOmniQ:
         **options: Any,
     ) -> None:
         if backend is not None:
-            if task_queue is not None:
-                raise ConfigError("give backend= or task_queue=, not both")
-            if not isinstance(backend, Backend):
-                raise ConfigError(
-                    f"backend={type(backend).__name__} is no Backend: give one, such as "
-                    "SQLiteBackend('tasks.db'), or name the place by storage_type= or storage_url="
-                )
-            task_queue = backend.storage
+            task_queue = alone(backend, task_queue=task_queue, **options).storage
         self.config: OmniQConfig = load_config(config, **options)
         self.client = uuid7()
         self.embedded: bool = self.config.worker.embedded

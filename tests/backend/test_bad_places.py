@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from omniq import AsyncOmniQ, OmniQConfig, StorageConfig, Task
-from omniq.backend import Backend, NATSBackend, RedisBackend, create_storage
+from omniq.backend import Backend, MemoryBackend, NATSBackend, RedisBackend, create_storage
 from omniq.backend.places import PLACES as TABLE
 from omniq.backend.places import options_of
 from omniq.config import ConfigProvider, load_config
@@ -48,6 +48,7 @@ def test_the_table_and_the_schemes_name_the_same_types() -> None:
         ("jsonl:///events", "keeps events only"),
         ("jsonl", "keeps events only"),
         ("sqlite://", "names no file"),
+        ("sqlite://host/tasks.db", "has two slashes before its path: write three"),
     ],
 )
 def test_a_backend_of_no_place(source: str, words: str) -> None:
@@ -78,6 +79,28 @@ def test_a_name_where_a_backend_belongs() -> None:
     with pytest.raises(ConfigError, match="storage_url") as caught:
         AsyncOmniQ(backend="redis://:hunter2@h")  # type: ignore[arg-type]
     assert "hunter2" not in all_said(caught.value)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"storage_url": "redis://:hunter2@h"},
+        {"storage_type": "memory"},
+        {"storage_options": {"synchronous": "FULL"}},
+        {"task_queue_type": "memory"},
+        {"task_queue": MemoryBackend().storage},
+        {"obstore_uri": "memory:///"},
+    ],
+)
+def test_a_backend_beside_another_word_on_where_tasks_are(said: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"backend= and {next(iter(said))}= both say") as caught:
+        AsyncOmniQ(backend=MemoryBackend(), **said)
+    assert "hunter2" not in all_said(caught.value)
+
+
+def test_a_backend_for_tasks_and_another_place_for_results() -> None:
+    queue = AsyncOmniQ(backend=MemoryBackend(), result_storage_type="memory")
+    assert queue.stores.results is not queue.stores.tasks
 
 
 def test_what_is_wrong_is_said_when_the_queue_opens_at_the_latest() -> None:

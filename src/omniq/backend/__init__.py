@@ -16,6 +16,7 @@ from omniq.backend.factory import (
 )
 from omniq.backend.roles import create_stores
 from omniq.clock import SYSTEM_CLOCK, Clock
+from omniq.errors import ConfigError
 from omniq.models.config import StorageConfig
 from omniq.storage.base import AsyncStorage
 
@@ -27,10 +28,26 @@ __all__ = [
     "PostgresBackend",
     "RedisBackend",
     "SQLiteBackend",
+    "alone",
     "create_event_storage",
     "create_storage",
     "create_stores",
 ]
+
+
+def alone(backend: object, **said: object) -> Backend:
+    """A backend, if nothing `said` beside it names a place of tasks, too."""
+    if not isinstance(backend, Backend):
+        raise ConfigError(
+            f"backend={type(backend).__name__} is no Backend: give one, such as "
+            "SQLiteBackend('tasks.db'), or name the place by storage_type= or storage_url="
+        )
+    for name, value in said.items():
+        if value is not None and name.startswith(("storage_", "task_queue", "obstore_")):
+            raise ConfigError(
+                f"backend= and {name}= both say where tasks are kept: leave one of them out"
+            )
+    return backend
 
 
 class Backend:

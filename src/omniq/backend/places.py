@@ -76,6 +76,11 @@ def _path(url: str) -> Where:
     """`scheme:///relative?option=value`, `scheme:////absolute`."""
     rest, _, query = url.partition("://")[2].partition("?")
     path = rest.removeprefix("/")
+    if path and path == rest:  # it would be the name of a machine
+        raise ConfigError(
+            f"{url.partition(':')[0]}:// has two slashes before its path: write three before a "
+            "relative path and four before an absolute one"
+        )
     if not path:
         raise ConfigError(
             f"{url.partition(':')[0]}:// names no file: write three slashes before a relative "
