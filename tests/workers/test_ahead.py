@@ -32,7 +32,9 @@ async def nothing() -> None:
 async def until(true: Callable[[], object]) -> None:
     """Wait for what nobody signals."""
     async with asyncio.timeout(20):
-        while not true():
+        while True:
+            if true():
+                return
             await asyncio.sleep(0.001)
 
 
@@ -155,7 +157,10 @@ async def test_a_worker_that_stops_gives_back_what_waits_at_once(
     await until(lambda: len(held._ahead))
     stopping = asyncio.create_task(worker.stop(20))
     async with asyncio.timeout(10):
-        while (row := (await waits.info()).row).status is not Status.READY:
+        while True:
+            row = (await waits.info()).row
+            if row.status is Status.READY:
+                break
             await asyncio.sleep(0.001)
     assert not stopping.done()  # the long one is still given its grace
     assert (row.attempt, row.expires_at is None) == (0, False)
