@@ -40,7 +40,8 @@ class Ahead:
         if not self._wanted:
             return lane.free
         ends = int(lane.slots * min(self._trip / self._lasts[lane], 1.0))
-        return max(lane.free + ends - len(self._waiting[lane]), 0)
+        # Not more than all slots at once: half would be run, and half be under way, by turns.
+        return min(max(lane.free + ends - len(self._waiting[lane]), 0), lane.slots)
 
     def travelled(self, seconds: float) -> None:
         """A trip took so long."""

@@ -96,11 +96,12 @@ def units_out(units: Sequence[Unit]) -> list[Any]:
                 out.append((_INSERTS, flat))
             flat += _new(unit.row)
         elif isinstance(unit, Move) and _is_end(unit):
-            like = (unit.to, unit.wake, tuple(unit.patch), unit.result is None)
+            like = (unit.to, unit.wake, unit.fence, tuple(unit.patch), unit.result is None)
             if shape != like:
                 shape, flat = like, []
                 letters = [_LETTERS.get(name, name) for name in unit.patch]
-                out.append((_ENDS, unit.to, unit.wake, letters, unit.result is not None, flat))
+                kept = unit.result is not None
+                out.append((_ENDS, unit.to, unit.wake, *unit.fence, letters, kept, flat))  # type: ignore[misc]
             _end(unit, flat)
         else:
             shape = None
@@ -166,9 +167,8 @@ def _is_end(unit: Move) -> bool:
 
 
 def _end(unit: Move, flat: list[Any]) -> None:
-    """id, epoch, claim, the fields' values, result, until."""
+    """id, the fields' values, result, until."""
     flat.append(unit.id)
-    flat += unit.fence or ()
     for name, value in unit.patch.items():
         if name in _LETTERS:
             flat.append("" if value is None else value)

@@ -93,7 +93,7 @@ end
 
 -- Handed out by now: parts of msgpack, how many rows they are, and their ids.
 local parts_out, rows_out, ids_out, size_out = {}, 0, {}, 0
-local STAMPS = {} -- epoch and attempt as msgpack, mostly (1, 1)
+local FIRST = KEY.e .. '\1' .. KEY.a .. '\1' -- the stamps of a first run
 local MAP = '\222' .. char(0, HEAD + 7)
 
 local function give(part)
@@ -101,35 +101,41 @@ local function give(part)
   parts_out[size_out] = part
 end
 
-local function take_row(id, tail)
-  local row = row_key(id)
-  local v = call('HMGET', row, 's', 'e', 'a', 'x', 'g', 'z', 'h', 'b', 'j')
-  local expires = v[4] and tonumber(v[4])
-  if v[1] ~= '40' or (expires and expires <= now) then
+-- A row with a past, or with ties.
+local function take_changed(id, row)
+  local v = call('HMGET', row, 'e', 'a', 'x', 'g')
+  local expires = v[3] and tonumber(v[3])
+  if expires and expires <= now then
     return false
   end
-  local epoch, attempt = (tonumber(v[2] or 0)) + 1, (tonumber(v[3] or 0)) + 1
+  local epoch, attempt = (tonumber(v[1] or 0)) + 1, (tonumber(v[2] or 0)) + 1
   call('HSET', row, 's', '50', 'e', digits(epoch), 'a', digits(attempt), 'c', request,
     'o', owner, 't', now_text)
   if expires then
     zdel(P .. 'x', id)
   end
-  if v[5] and has(v[5], HAS_KEY) then
+  if v[4] and has(v[4], HAS_KEY) then
     free_key(id, head_of(id).unique, 'start')
   end
-  if v[6] or v[9] then
-    give(read_row(id, true))
-  else
-    local key = epoch * 65536 + attempt
-    local stamps = STAMPS[key]
-    if not stamps then
-      stamps = KEY.e .. int(epoch) .. KEY.a .. int(attempt) .. tail
-      STAMPS[key] = stamps
+  give(read_row(id, true))
+  return true
+end
+
+local function take_row(id, tail)
+  local row = row_key(id)
+  local v = call('HMGET', row, 's', 'z', 'h', 'b')
+  if v[1] ~= '40' then
+    return false
+  elseif v[2] then
+    if not take_changed(id, row) then
+      return false
     end
-    local body, n = v[8], size_out
+  else
+    call('HSET', row, 's', '50', 'e', '1', 'a', '1', 'c', request, 'o', owner, 't', now_text)
+    local body, n = v[4], size_out
     parts_out[n + 1] = MAP
-    parts_out[n + 2] = v[7]
-    parts_out[n + 3] = stamps
+    parts_out[n + 2] = v[3]
+    parts_out[n + 3] = tail
     parts_out[n + 4] = bin_head(#body)
     parts_out[n + 5] = body
     size_out = n + 5
@@ -142,7 +148,7 @@ end
 -- Take up to `room` rows of one line; how many were taken.
 local function take_line(line, room, budget)
   local queue, key, got = split(line).queue, P .. 'r:' .. line, 0
-  local tail = STATUS_RUNNING .. KEY.c .. pack(request) .. KEY.o .. pack(owner)
+  local tail = FIRST .. STATUS_RUNNING .. KEY.c .. pack(request) .. KEY.o .. pack(owner)
     .. KEY.t .. pack(now) .. BODY_KEY
   while got < room and budget.pops > 0 do
     local asked = math.min(room - got, budget.pops)

@@ -55,7 +55,7 @@ local function tie(child, edges)
       call('SADD', P .. 'co:' .. parent, child)
     end
     local key = row_key(parent)
-    call('HSET', key, 'g', with(call('HGET', key, 'g'), HAS_CHILDREN))
+    call('HSET', key, 'g', with(call('HGET', key, 'g'), HAS_CHILDREN), 'z', 1)
     hold(parent)
   end
 end

@@ -30,28 +30,41 @@ local function insert_plain(u, outcomes)
   end
 end
 
--- Many ends of runs that changed the same fields, in one flat list:
--- id, epoch, claim, the fields' values, result, until ('' where there is none).
+-- Whether a claim still has a row, and whether the row has ties or flags. One without `z` has
+-- neither, and it is in its first epoch.
+local function state_of(key, v, epoch, claim)
+  if v[1] ~= claim then
+    return false
+  elseif not v[2] then
+    return epoch == 1, false
+  end
+  local w = call('HMGET', key, 'e', 'm', 'f', 'g')
+  return tonumber(w[1]) == epoch, w[2] or w[3] or w[4]
+end
+
+-- Many ends of runs of one claim that changed the same fields, in one flat list:
+-- id, the fields' values, result, until ('' where there is none).
 local function end_plain(u, outcomes)
-  local to, wake, fields, with_result, f = u[2], u[3], u[4], u[5], u[6]
+  local to, wake, epoch, claim, fields, with_result, f = u[2], u[3], u[4], u[5], u[6], u[7], u[8]
   local n, at, keep, ended_ = #fields, #outcomes, P .. 'keep', 0
-  local step = 3 + n + (with_result and 2 or 0)
-  local args = { '', 's', digits(to), 'c', '', 'z', '1' }
+  local step = 1 + n + (with_result and 2 or 0)
+  local args, owner = { '', 's', digits(to), 'c', '' }, nil
   local index, queues = INDEXED[to] and P .. 'st:' .. to, {}
   for k = 1, #f, step do
     local id = f[k]
     local key = row_key(id)
-    local v = call('HMGET', key, 'c', 'e', 'l', 'o', 'm', 'f', 'g')
+    local v = call('HMGET', key, 'c', 'z', 'l')
     at = at + 1
-    if v[1] ~= f[k + 2] or tonumber(v[2]) ~= f[k + 1] then
+    local held, tied = state_of(key, v, epoch, claim)
+    if not held then
       outcomes[at] = REFUSED
-    elseif v[7] or v[5] or v[6] then -- it has ties or flags: the careful way
+    elseif tied then -- the careful way
       local patch = {}
       for i = 1, n do
-        patch[2 * i - 1], patch[2 * i] = fields[i], f[k + 2 + i]
+        patch[2 * i - 1], patch[2 * i] = fields[i], f[k + i]
       end
-      local value, till = f[k + 3 + n], f[k + 4 + n]
-      local unit = { 2, id, RUNNING, to, f[k + 1], f[k + 2], patch, nil, nil, wake }
+      local value, till = f[k + 1 + n], f[k + 2 + n]
+      local unit = { 2, id, RUNNING, to, epoch, claim, patch, nil, nil, wake }
       if with_result then
         unit[8], unit[9] = value, till ~= '' and till or nil
       end
@@ -64,26 +77,26 @@ local function end_plain(u, outcomes)
     else
       args[1] = key
       for i = 1, n do
-        local value = f[k + 2 + i]
+        local value = f[k + i]
         if type(value) == 'number' then
           value = digits(value)
         end
-        args[6 + 2 * i], args[7 + 2 * i] = fields[i], value
+        args[4 + 2 * i], args[5 + 2 * i] = fields[i], value
         if fields[i] == 'k' and value ~= '' then
           zadd(keep, id, value)
         end
       end
       call('HSET', unpack(args))
-      local owner, line = v[4], v[3]
-      ran(owner, v[1], 1)
+      local line = v[3]
+      owner = owner or call('HGET', key, 'o')
       queues[line] = (queues[line] or 0) + 1
       if index then
         zadd(index, id, '0')
       end
       outcomes[at] = APPLIED
       if with_result then
-        local till = f[k + 4 + n]
-        local kept = put_result(id, f[k + 1], f[k + 3 + n], till ~= '' and till or nil)
+        local till = f[k + 2 + n]
+        local kept = put_result(id, epoch, f[k + 1 + n], till ~= '' and till or nil)
         if not kept then
           outcomes.riders = outcomes.riders or {}
           table.insert(outcomes.riders, { at - 1, 1 })
@@ -96,6 +109,9 @@ local function end_plain(u, outcomes)
     local queue = split(line).queue
     count(queue, RUNNING, -m)
     count(queue, to, m)
+  end
+  if ended_ > 0 then
+    ran(owner, claim, ended_)
   end
   if ended_ > 0 and wake then
     topics['inbox:' .. wake] = true

@@ -5,7 +5,8 @@
 --   s status   l line      r run_at   e epoch   a attempt   c claim    o owner    m cancel asked
 --   f flags    w waiting   g ties     i children that have not ended   k keep_until
 --   x expires_at   t started_at   d finished_at   n losses   p priority, once changed
---   z set as soon as anything but a claim has changed the row
+--   z set as soon as anything but its first claim and its end has changed the row, and with `g`
+--     and `j`: a row without it is as it was inserted, and has no ties
 
 local INTS = {
   s = 'status', r = 'run_at', e = 'epoch', a = 'attempt', f = 'flags', w = 'waiting',
@@ -15,13 +16,12 @@ local INTS = {
 local TEXTS = { c = 'claim', o = 'owner' }
 local ZERO = { e = true, a = true, f = true, w = true, n = true, p = true }
 local SKIP = { j = true, l = true, g = true, i = true, z = true }
-local KEY = {}
-for field, name in pairs(INTS) do
-  KEY[field] = pack(name)
-end
-for field, name in pairs(TEXTS) do
-  KEY[field] = pack(name)
-end
+local KEY = setmetatable({}, {
+  __index = function(known, field)
+    known[field] = pack(INTS[field] or TEXTS[field])
+    return known[field]
+  end,
+})
 local BODY_KEY, CANCEL_KEY = pack('body'), pack('cancel')
 local HEAD = 14
 local COLD = { b = true, error = true }
