@@ -11,11 +11,8 @@ import pytest
 from tests.chaos.sites import DURABLE, LOCAL, SERVED, Site
 from tests.servers.server import Server
 
-# What a server does when it is killed is not Python's business.
-EACH = [pytest.param(name, marks=[pytest.mark.once] * (name in SERVED)) for name in DURABLE]
 
-
-@pytest.fixture(params=EACH)
+@pytest.fixture(params=DURABLE)
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
     """Each durable place in turn, alone for this test."""
     name = str(request.param)

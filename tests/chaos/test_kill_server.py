@@ -16,7 +16,7 @@ from PIL import Image
 from omniq import AsyncOmniQ, EventFilter, EventType, Status, TaskFilter
 from tests.programs import ROOT, Server
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.once]
 APP = "example_apps.litestar_app.app:app"
 SIZES = ("small", "medium", "large")
 # A short lease, so that it takes seconds; every event, so that ends can be counted.

@@ -25,7 +25,7 @@ from tests.chaos.crew import BATCH, open_queue, step
 from tests.chaos.sites import Site
 from tests.programs import ROOT, Program
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.newer, pytest.mark.timeout(600)]
 
 FULL = os.environ.get("OMNIQ_TEST_CHAOS") == "full"
 TASKS = 20_000 if FULL else 2_000

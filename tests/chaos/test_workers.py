@@ -20,7 +20,7 @@ from omniq.models.filters import EventFilter
 from omniq.workers import WorkerPool
 from tests.chaos.hand import block, mark, queue_in
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.once]
 
 HAND = Path(__file__).with_name("hand.py")
 Start = Callable[[float], subprocess.Popen[str]]

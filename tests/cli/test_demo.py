@@ -12,6 +12,8 @@ from PIL import Image
 
 from tests.programs import Program, run
 
+pytestmark = pytest.mark.once
+
 DEMO = ["-m", "omniq.cli", "demo"]
 
 

@@ -40,9 +40,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     shared = [s for s in everywhere if "ways" not in marks and not takes(s, rule)]
     _left_out.update(f"shown on another way than {s}" for s in shared)
     chosen = [s for s in everywhere if s not in alone and s not in shared]
-    once = {True: [pytest.mark.once], False: []}
+    marks_of = {True: [pytest.mark.newer], False: []}
     metafunc.parametrize(
-        "spot", [pytest.param(s, id=str(s), marks=once[PLACES[s.place].once]) for s in chosen]
+        "spot", [pytest.param(s, id=str(s), marks=marks_of[PLACES[s.place].unusual]) for s in chosen]
     )
 
 

@@ -54,7 +54,7 @@ class Place(NamedTuple):
     of what does not bear on the way, a variant of it takes its share only."""
 
     @property
-    def once(self) -> bool:
+    def unusual(self) -> bool:
         """Driver and engine are shown on every Python elsewhere; the server is no Python."""
         return self.cluster or self.variant_of is not None
 

@@ -15,7 +15,7 @@ import pytest_asyncio
 from omniq import AsyncOmniQ
 from tests.programs import PATIENCE, ROOT, Program, run
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.once]
 APP = "tests.contrib.shop:app"
 LITESTAR = ["-m", "litestar", "--app", APP]
 

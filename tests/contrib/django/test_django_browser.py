@@ -20,7 +20,11 @@ from tests.dashboard.chromium import Tab, launched, opened
 from tests.dashboard.kit import until
 from tests.programs import Program
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.once,
+    pytest.mark.asyncio(loop_scope="module"),
+]
 SETTINGS = """
 INSTALLED_APPS += ["django.contrib.admin", "django.contrib.messages", "django.contrib.staticfiles"]
 MIDDLEWARE += [

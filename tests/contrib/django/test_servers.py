@@ -21,7 +21,7 @@ from tests.contrib.django.served import (
 )
 from tests.rows import rows_in
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.once]
 
 
 @pytest.fixture(scope="module")

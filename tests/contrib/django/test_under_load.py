@@ -29,7 +29,7 @@ from tests.contrib.django.served import (
 from tests.programs import Program
 from tests.rows import rows_in
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.once]
 GRACE = 0.5
 STOP = GRACE + 15.0
 """On a machine that is busy. The longest tasks would take 60 seconds."""

@@ -22,7 +22,7 @@ from omniq import AsyncOmniQ, Status, TaskFilter
 from tests.contrib.fastapi.serving import Web, serving
 from tests.dashboard.chromium import launched, opened
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.once]
 APP = "example_apps.fastapi_app.app:app"
 STEADY = {"LEDGER_FLAKY": "0"}
 SLOWLY = STEADY | {"LEDGER_PACE": "0.1"}

@@ -21,7 +21,7 @@ from tests.contrib.fastapi.served import APPS, folder
 from tests.contrib.fastapi.serving import Web, links_of, serving
 from tests.dashboard.kit import TOKEN
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.once]
 SERVERS = ("uvicorn", "granian")
 TOKENED = {"OMNIQ_DASHBOARD_TOKEN": TOKEN}
 LIVE = {"accept": "text/event-stream", "datastar-request": "true"}

@@ -17,7 +17,7 @@ from omniq import AsyncOmniQ, Status
 from tests.contrib.fastapi.serving import Web, serving
 from tests.rows import rows_in
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.once]
 GRACE = 0.5
 SETTINGS = {"OMNIQ_GRACE": str(GRACE), "OMNIQ_ASYNC_WORKERS": "8"}
 
