@@ -42,7 +42,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = [s for s in everywhere if s not in alone and s not in shared]
     marks_of = {True: [pytest.mark.newer], False: []}
     metafunc.parametrize(
-        "spot", [pytest.param(s, id=str(s), marks=marks_of[PLACES[s.place].unusual]) for s in chosen]
+        "spot",
+        [pytest.param(s, id=str(s), marks=marks_of[PLACES[s.place].unusual]) for s in chosen],
     )
 
 

@@ -124,7 +124,9 @@ def test_errors_are_remembered_the_newest_last_and_only_so_many() -> None:
     assert {e.at for e in kept} == {NOW}
 
 
-@pytest.mark.parametrize("outcome", [Snoozed(3), Released(), Released(started=False), UnknownFunction("?")])
+@pytest.mark.parametrize(
+    "outcome", [Snoozed(3), Released(), Released(started=False), UnknownFunction("?")]
+)
 def test_what_is_given_back_costs_no_attempt(outcome: Outcome) -> None:
     move = settle(outcome, attempt=2)
     assert move.to is Status.READY
