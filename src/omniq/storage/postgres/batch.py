@@ -108,6 +108,34 @@ def arguments(units: Sequence[Unit], now: int | None, *, plain: bool = True) -> 
     ]
 
 
+def lone(units: Sequence[Unit], now: int | None) -> list[Any] | None:
+    """The parameters of `add_v1`, if these units are one new row that it can insert."""
+    if len(units) != 1 or not is_alone(units[0]):
+        return None
+    row = units[0].row  # type: ignore[union-attr]
+    texts = (row.id, row.queue, row.lane, row.name, row.reply)
+    if not _is_usual(row) or any(text is not None and _NUL in text for text in texts):
+        return None
+    return [
+        now,
+        *(row.id, row.queue, row.lane, row.name),
+        *(row.priority, row.run_at, row.created_at, row.expires_at),
+        encode_plain(row.tags) if row.tags else None,
+        row.reply,
+        _shown(row.preview),
+        row.body,
+    ]
+
+
+def added(row: TaskRow, status: int | None) -> Answer:
+    """What `add_v1` answered of a row."""
+    if status is None:
+        return Answer(refused={0: Applied.ALREADY})
+    if status == Status.READY:
+        return Answer(woken=[row.queue])
+    return Answer(later=[row.queue])
+
+
 def _pack_ends(ends: Sequence[tuple[int, Move]]) -> tuple[Any, ...]:
     moves = [move for _, move in ends]
     fences: list[Any] = [move.fence for move in moves]
@@ -295,10 +323,12 @@ def _without_nul(value: Any) -> Any:
 __all__ = [
     "APPLY_ARGS",
     "Answer",
+    "added",
     "arguments",
     "decode_answer",
     "encode_plain",
     "is_alone",
+    "lone",
     "receipt",
     "resendable",
     "storable",

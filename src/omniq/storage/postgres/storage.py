@@ -24,7 +24,15 @@ from omniq.models.units import Receipt, Unit
 from omniq.storage.base import AsyncStorage, Capabilities, Ear, MakeCall, Put
 from omniq.storage.durability import Durability, Promise, check_durability, tell
 from omniq.storage.postgres import options, schema
-from omniq.storage.postgres.batch import APPLY_ARGS, Answer, arguments, decode_answer, is_alone
+from omniq.storage.postgres.batch import (
+    APPLY_ARGS,
+    Answer,
+    added,
+    arguments,
+    decode_answer,
+    is_alone,
+    lone,
+)
 from omniq.storage.postgres.batch import receipt as receipt_of
 from omniq.storage.postgres.batch import resendable, topics_of
 from omniq.storage.postgres.connection import Connection, Database
@@ -45,6 +53,7 @@ def _claim_sql(first: int, receipt: str) -> str:
 
 
 APPLY = f"SELECT {_APPLY}"
+ADD = "SELECT {schema}.add_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 CLAIM = _claim_sql(1, "NULL").replace("{{", "{").replace("}}", "}")
 # The argument is computed first: what it released can be claimed.
 EXCHANGE = _claim_sql(APPLY_ARGS + 1, _APPLY).replace("{{", "{").replace("}}", "}")
@@ -175,10 +184,13 @@ class AsyncPostgresStorage(AsyncStorage):
         return await self._apply(units)
 
     async def _apply(self, units: Sequence[Unit]) -> Receipt:
-        sql = self._sql(APPLY)
-        again = resendable(units)
-        text = await self._database.value(sql, *arguments(units, self._now()), again=again)
-        answer = decode_answer(text)
+        now, again = self._now(), resendable(units)
+        if (args := lone(units, now)) is not None:
+            status = await self._database.value(self._sql(ADD), *args, again=again)
+            answer = added(units[0].row, status)  # type: ignore[union-attr]
+        else:
+            text = await self._database.value(self._sql(APPLY), *arguments(units, now), again=again)
+            answer = decode_answer(text)
         self._changed(topics_of(answer, len(units)))
         return receipt_of(len(units), answer)
 

@@ -241,3 +241,23 @@ BEGIN
         'unreleased', nullif(p.unreleased, false), 'told', nullif(p.told <> '[]', false)
     ))::text;
 END $$;
+
+-- One new row without parents and unique key, as a lone `enqueue` brings it: its status, or NULL
+-- where its id is known.
+CREATE OR REPLACE FUNCTION {schema}.add_v1(
+    p_now bigint, p_id text, p_queue text, p_lane text, p_name text, p_priority integer,
+    p_run bigint, p_created bigint, p_expires bigint, p_tags text, p_reply text, p_preview text,
+    p_body bytea
+) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    v_status integer;
+BEGIN
+    INSERT INTO {schema}.task (id, queue, lane, name, status, priority, run_at, created_at,
+        expires_at, tags, reply, preview, body)
+    VALUES (p_id, p_queue, p_lane, p_name,
+        CASE WHEN p_run > {schema}.now_v1(p_now) THEN 30 ELSE 40 END, p_priority, p_run, p_created,
+        p_expires, CASE WHEN p_tags IS NOT NULL THEN {schema}.tags_v1(p_tags::jsonb) END,
+        p_reply, p_preview, p_body)
+    ON CONFLICT (id) DO NOTHING RETURNING status INTO v_status;
+    RETURN v_status;
+END $$;

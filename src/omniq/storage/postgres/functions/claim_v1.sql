@@ -82,11 +82,25 @@ DECLARE
     v_woken  text[] := '{}';
     v_walked bigint[] := '{}';
     v_due    bigint;
+    v_first  bigint;
+    v_paused text[];
 BEGIN
     IF EXISTS (SELECT FROM {schema}.task t WHERE t.waiting < 0) THEN
         v_woken := {schema}.weigh_v1(v_now);
     END IF;
-    v_woken := v_woken || {schema}.promote_v1(v_now, s_queue, s_lane);
+    FOR n IN 1 .. cardinality(s_queue) LOOP
+        v_first := (SELECT t.run_at FROM {schema}.task t
+            WHERE t.status = 30 AND t.queue = s_queue[n] AND t.lane = s_lane[n]
+            ORDER BY t.run_at LIMIT 1);
+        IF v_first <= v_now THEN
+            PERFORM {schema}.promote_v1(v_now, s_queue[n], s_lane[n]);
+            v_woken := v_woken || s_queue[n];
+            v_first := (SELECT t.run_at FROM {schema}.task t
+                WHERE t.status = 30 AND t.queue = s_queue[n] AND t.lane = s_lane[n]
+                ORDER BY t.run_at LIMIT 1);
+        END IF;
+        v_due := least(v_due, v_first);
+    END LOOP;
 
     IF EXISTS (SELECT FROM {schema}.task t
                WHERE t.status = 50 AND t.owner = p_owner AND t.claim = p_request) THEN
@@ -100,10 +114,11 @@ BEGIN
             NULL::text, NULL::text[], NULL::bigint, NULL::bigint[]
         FROM {schema}.task t WHERE t.status = 50 AND t.owner = p_owner AND t.claim = p_request;
     ELSE
+        v_paused := ARRAY(SELECT d.key FROM {schema}.doc d WHERE d.kind = 'pause'
+            AND d.key = ANY (s_queue) AND (d.expires_at IS NULL OR d.expires_at > v_now));
         FOR n IN 1 .. cardinality(s_queue) LOOP
             v_room := least(v_left, s_limit[n] - coalesce((v_used->>s_lane[n])::integer, 0));
-            CONTINUE WHEN v_room <= 0 OR EXISTS (SELECT FROM {schema}.doc d WHERE d.kind = 'pause'
-                AND d.key = s_queue[n] AND (d.expires_at IS NULL OR d.expires_at > v_now));
+            CONTINUE WHEN v_room <= 0 OR s_queue[n] = ANY (v_paused);
             v_before := pg_stat_get_xact_tuples_returned(v_ready);
             IF s_hint_id[n] IS NULL THEN
                 RETURN QUERY
@@ -166,11 +181,6 @@ BEGIN
     END IF;
 
     PERFORM {schema}.renew_v1(p_owner, v_now + p_lease, least(p_lease / 10, 1000));
-    FOR n IN 1 .. cardinality(s_queue) LOOP
-        v_due := least(v_due, (SELECT t.run_at FROM {schema}.task t
-            WHERE t.status = 30 AND t.queue = s_queue[n] AND t.lane = s_lane[n]
-            ORDER BY t.run_at LIMIT 1));
-    END LOOP;
     RETURN QUERY SELECT NULL::text, NULL::text, NULL::text, NULL::text, NULL::integer, NULL::bigint, NULL::bigint,
         NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint,
         NULL::integer, NULL::integer, NULL::integer, NULL::integer,
@@ -179,22 +189,14 @@ BEGIN
         0, p_receipt, nullif(v_woken, '{}'), v_due, v_walked;
 END $$;
 
--- Make due rows ready; their queues.
-CREATE OR REPLACE FUNCTION {schema}.promote_v1(p_now bigint, s_queue text[], s_lane text[]) RETURNS text[]
+-- Make due rows ready.
+CREATE OR REPLACE FUNCTION {schema}.promote_v1(p_now bigint, p_queue text, p_lane text) RETURNS void
 LANGUAGE plpgsql AS $$
-DECLARE
-    v_woken text[] := '{}';
 BEGIN
-    FOR n IN 1 .. cardinality(s_queue) LOOP
-        CONTINUE WHEN NOT EXISTS (SELECT FROM {schema}.task t WHERE t.status = 30
-            AND t.queue = s_queue[n] AND t.lane = s_lane[n] AND t.run_at <= p_now);
-        UPDATE {schema}.task t SET status = 40 WHERE t.id IN (
-            SELECT d.id FROM {schema}.task d
-            WHERE d.status = 30 AND d.queue = s_queue[n] AND d.lane = s_lane[n] AND d.run_at <= p_now
-            ORDER BY d.run_at LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED);
-        v_woken := v_woken || s_queue[n];
-    END LOOP;
-    RETURN v_woken;
+    UPDATE {schema}.task t SET status = 40 WHERE t.id IN (
+        SELECT d.id FROM {schema}.task d
+        WHERE d.status = 30 AND d.queue = p_queue AND d.lane = p_lane AND d.run_at <= p_now
+        ORDER BY d.run_at LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED);
 END $$;
 
 -- Rows whose ending is a rule's business: lost (4), stranded (1), expired (2); how many.
