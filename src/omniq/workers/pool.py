@@ -204,15 +204,17 @@ class Pool:
             known: set[str] = set()
             heard = {names}
             while True:
-                if names in heard:
-                    await self._learn()
-                for name in set(self._names.names) - known:
-                    known.add(name)
-                    ear.add(f"queue:{name}")
-                listening.set()
+                self._pump.wake()  # first: it is work that is waited for, new names are rare
                 if mine in heard:
                     self._beat.now()
-                self._pump.wake()
+                if names in heard:
+                    await self._learn()
+                if new := set(self._names.names) - known:
+                    known |= new
+                    for name in new:
+                        ear.add(f"queue:{name}")
+                    self._pump.wake()
+                listening.set()
                 heard = await ear.wait()
 
     async def _learn_surely(self) -> None:

@@ -18,12 +18,15 @@ from omniq.storage.postgres.connection import Connection
 
 DEBOUNCE: Final = 0.005
 """Seconds between two NOTIFYs: each takes a lock of the whole server for a moment."""
+PATIENT: Final = 0.02
+"""Seconds for which topics that only pages look at wait for others to go with."""
 POLL: Final = 0.5
 """Seconds between two looks while nothing can be heard."""
 PING: Final = 10.0
 """Seconds between two proofs that the listening connection still hears."""
 PATIENCE: Final = 5.0
 """Seconds a ping may take."""
+_SHOWN: Final = frozenset({"tasks", "events"})
 _PAYLOAD: Final = 7900  # bytes; the server takes 7999
 _LOG: Final = logging.getLogger("omniq.storage")
 
@@ -71,12 +74,17 @@ class Notifier:
         self._channel = channel
         self._post = post
         self._pending: set[str] = set()
+        self._pressing = asyncio.Event()
+        """Somebody's work waits for what is pending."""
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
 
     def tell(self, topics: Iterable[str]) -> None:
         """Send topics now, or with the next ones if the last were sent just now."""
-        self._pending.update(topics)
+        for topic in topics:
+            self._pending.add(topic)
+            if topic not in _SHOWN:
+                self._pressing.set()
         if self._pending and self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="omniq-notify")
 
@@ -92,6 +100,10 @@ class Notifier:
     async def _run(self) -> None:
         try:
             while self._pending:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PATIENT):
+                        await self._pressing.wait()
+                self._pressing.clear()
                 topics, self._pending = self._pending, set()
                 try:
                     await self._send(topics)

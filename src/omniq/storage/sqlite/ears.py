@@ -15,11 +15,11 @@ from omniq.errors import OmniQError
 from omniq.storage.hub import Hub, HubEar
 from omniq.storage.sqlite.fork import hold
 
-FAST, SLOW = 0.003, 0.008
+FAST, SLOW = 0.003, 0.005
 """Seconds between two looks: while others write, and while they do not.
 
-A look costs some 20 microseconds with its timer: a quarter of a percent of a processor for a
-start within 5 ms on an idle worker.
+A look costs some 20 microseconds with its timer: half a percent of a processor for a start
+within 5 ms on an idle worker.
 """
 
 
