@@ -13,7 +13,7 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).parent))
 
 import ours
-from floors import memory, nats, postgres, redis, sqlite
+from floors import idle, memory, nats, postgres, redis, sqlite
 from servers import PLACES, at
 
 Run = Callable[[str, Path], Coroutine[None, None, float]]
@@ -150,13 +150,24 @@ def latency(runs: int, tasks: int, places: list[str]) -> None:
     for place in places:
         if place == "memory":
             continue
-        with tempfile.TemporaryDirectory() as folder:
-            url = at(place, Path(folder))
-            taken = sorted(asyncio.run(ours.latency(url, Path(folder), max(50, tasks // 100))))
-        middle, high = (1e3 * taken[int(len(taken) * share)] for share in (0.5, 0.99))
+        own: list[float] = []
+        floor: list[float] = []
+        each = max(50, tasks // 100) // runs
+        for _ in range(runs):
+            with tempfile.TemporaryDirectory() as folder:
+                url = at(place, Path(folder))
+                if place in idle.TASKS:
+                    floor += asyncio.run(idle.latency(place, url, each))
+                own += asyncio.run(ours.latency(url, Path(folder), each))
         want = f"at most {wanted[place]} ms" if place in wanted else "for orientation"
         print(f"{place}: from enqueue to start in another, idle process")
-        print(f"  p50 {middle:.2f} ms, p99 {high:.2f} ms   wanted: p50 {want}\n", flush=True)
+        for name, taken in (("floor", floor), ("omniq", own)):
+            if taken:
+                taken.sort()
+                middle, high = (1e3 * taken[int(len(taken) * share)] for share in (0.5, 0.99))
+                print(f"  {name}: p50 {middle:.2f} ms, p99 {high:.2f} ms")
+        ratio = f"{median(floor) / median(own):.2f} of the floor" if floor else "no floor"
+        print(f"  {ratio}   wanted: p50 {want}\n", flush=True)
 
 
 def crowd(runs: int, tasks: int, places: list[str]) -> None:
