@@ -58,9 +58,9 @@ RETURNING id, payload
 async def sender(place: str, url: str) -> AsyncIterator[Send]:
     """What sends one task."""
     if place == "redis":
-        async with Redis.from_url(url) as client:
-            await client.delete("floor:ready")
-            put = client.register_script(PUT)
+        async with Redis.from_url(url) as redis:
+            await redis.delete("floor:ready")
+            put = redis.register_script(PUT)
             yield lambda: put(args=[uuid7(), PAYLOAD])
     elif place == "postgres":
         connection = await asyncpg.connect(url)
@@ -101,7 +101,9 @@ async def postgres_tasks(url: str, stack: AsyncExitStack) -> Tasks:
     while True:
         await heard.wait()
         heard.clear()
-        yield await claims.fetchrow(CLAIM)
+        row = await claims.fetchrow(CLAIM)
+        assert row is not None
+        yield row["id"], row["payload"]
 
 
 async def nats_tasks(url: str, stack: AsyncExitStack) -> Tasks:
