@@ -112,12 +112,3 @@ def apart(
     near: BaseTaskQueue = keeping_only_tasks(tasks) if only_tasks else tasks
     stores = Stores(near, results, events, spool=spool)
     return Apart(stores, tasks, results, events, switches[1], switches[2])
-
-
-async def until(true: Callable[[], object]) -> None:
-    """Wait for what nobody signals."""
-    async with asyncio.timeout(10):
-        while True:
-            if true():
-                return
-            await asyncio.sleep(0.001)

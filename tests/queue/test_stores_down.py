@@ -22,7 +22,8 @@ from tests.conformance.kit import (
     row,
 )
 from tests.queue.afar import end, far, lose, moved, near, start, take, value
-from tests.queue.apart import Apart, apart, until
+from tests.queue.apart import Apart, apart
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
 

@@ -17,7 +17,8 @@ from omniq.models.filters import EventFilter
 from omniq.queue.spool import Spooled
 from omniq.queue.stores import Stores
 from tests.conformance.kit import START, claim, event, fence, finish, insert, retry, settle
-from tests.queue.apart import Apart, apart, until
+from tests.queue.apart import Apart, apart
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
 NEWEST = EventFilter(newest_first=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,9 @@ from omniq.storage.base import AsyncStorage
 from omniq.storage.memory import AsyncMemoryStorage
 from omniq.storage.sqlite import AsyncSQLiteStorage
 from omniq.workers import pump
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
-
-
-async def until(true: Callable[[], object]) -> None:
-    """Wait for what nobody signals."""
-    async with asyncio.timeout(10):
-        while True:
-            if true():
-                return
-            await asyncio.sleep(0.001)
 
 
 class Fate:

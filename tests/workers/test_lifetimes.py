@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from omniq import AsyncOmniQ, Task, task
 from omniq.errors import OmniQError, ResultTimeout, StorageClosed, StorageUnavailable, TaskNotFound
 from omniq.ids import uuid7
 from omniq.storage.memory import AsyncMemoryStorage
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
 
@@ -29,15 +29,6 @@ def plain(x: int) -> int:
 def others() -> set[str]:
     """What else lives on this loop."""
     return {t.get_name() for t in asyncio.all_tasks() if t is not asyncio.current_task()}
-
-
-async def until(true: Callable[[], object]) -> None:
-    """Wait for what nobody signals."""
-    async with asyncio.timeout(10):
-        while True:
-            if true():
-                return
-            await asyncio.sleep(0.001)
 
 
 def threads() -> set[threading.Thread]:

@@ -7,7 +7,6 @@ import functools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from omniq.models import Status
 from omniq.models.filters import Held, HeldTask
 from omniq.workers import AsyncWorker, ThreadWorker, Worker, pump
 from omniq.workers.queues import QueueNames
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
 
@@ -29,15 +29,6 @@ def known(func: Any) -> Any:
 
 def plain(x: int) -> int:
     return x + 1
-
-
-async def until(true: Callable[[], object]) -> None:
-    """Wait for what nobody signals."""
-    async with asyncio.timeout(10):
-        while True:
-            if true():
-                return
-            await asyncio.sleep(0.001)
 
 
 async def test_a_full_lane_is_filled_again_while_another_one_is_idle(
