@@ -145,7 +145,7 @@ async def test_parts_cannot_be_given_twice() -> None:
     from omniq.backend import MemoryBackend
     from omniq.storage import AsyncMemoryStorage
 
-    with pytest.raises(ConfigError, match="not both"):
+    with pytest.raises(ConfigError, match="both say"):
         AsyncOmniQ(backend=MemoryBackend(), task_queue=AsyncMemoryStorage())
 
 
