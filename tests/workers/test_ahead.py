@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,7 +16,9 @@ from omniq.ids import uuid7
 from omniq.models import Status
 from omniq.workers import AsyncWorker, ahead, pump
 from omniq.workers.ahead import Ahead
+from omniq.workers.base import Lane
 from omniq.workers.quota import Quota
+from omniq.workers.run import Run
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
@@ -178,12 +180,54 @@ async def test_a_cancelled_task_that_waits_never_runs(
         waits = await queues[0].enqueue(tell)
         await until(lambda: len(held._ahead))
         assert await waits.cancel()
-        run = held.running[waits.id]
-        await until(lambda: run.interrupted or run.settled)
-        leave.set()
         with pytest.raises(TaskCancelled):
-            await waits.result(20)
+            await waits.result(20)  # no slot has to come free for that
+        assert worker.running == 1
+        leave.set()
     assert not ran
+
+
+async def test_what_waits_when_the_lease_runs_out_was_never_begun(
+    queues: list[AsyncOmniQ], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead, "PATIENCE", 600.0)
+    leave = asyncio.Event()
+    async with AsyncWorker(queues[0], max_workers=1) as worker:
+        held = eager(worker)
+        await queues[0].enqueue(known(leave.wait))
+        await until(lambda: worker.running)
+        waits = await queues[0].enqueue(known(nothing), ttl=600)
+        await until(lambda: len(held._ahead))
+        run = held.running[waits.id]
+        held._ahead._wanted = False
+        held.interrupt(waits.id, "stop")  # as a heartbeat does that got no answer
+        await until(lambda: run.settled)
+        async with asyncio.timeout(20):
+            while True:
+                row = (await waits.info()).row
+                if row.status is Status.READY:
+                    break
+                await asyncio.sleep(0.001)
+        assert (row.attempt, row.losses, row.expires_at is None) == (0, 0, False)
+        leave.set()
+        await waits.result(20)
+
+
+async def test_a_worker_that_stood_still_begins_nothing_it_may_have_lost() -> None:
+    class Slots:
+        slots, free = 2, 2
+
+    class Waits:
+        settled = False
+
+    slots, run = cast(Lane, Slots()), cast(Run, Waits())
+    still = Ahead([slots], wanted=True, lease=0.0)
+    still.wait(slots, run)
+    assert still.next(slots) is None
+    assert still.impatient() == [run]
+    short = Ahead([slots], wanted=True, lease=60.0)
+    short.wait(slots, run)
+    assert short.next(slots) is run
 
 
 async def test_a_worker_with_a_quota_claims_nothing_ahead(

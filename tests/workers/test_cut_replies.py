@@ -17,7 +17,7 @@ from omniq.errors import ConfigError, StorageUnavailable
 from omniq.ids import uuid7
 from omniq.models import Status
 from omniq.models.filters import Batch, Claim, Held, HeldTask, TaskFilter
-from omniq.models.units import Receipt, Unit
+from omniq.models.units import Move, Receipt, Unit
 from omniq.storage.base import AsyncStorage
 from omniq.storage.memory import AsyncMemoryStorage
 from omniq.storage.sqlite import AsyncSQLiteStorage
@@ -110,6 +110,36 @@ async def test_nothing_is_lost_and_nothing_runs_twice_for_a_cut_reply(
         assert {row.attempt for row in rows} == {1, 2}
 
 
+async def test_a_task_that_went_back_in_line_is_told_to_nobody_as_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its way back is sent twice, since the first answer was lost: the second is refused."""
+    fate, runs, told = Fate(), 0, list[Status | None]()
+
+    @task(f"tests.{uuid7()}", retries=1, retry_delay=0.2)
+    async def twice() -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            fate.plan = ["after"]
+            raise ValueError("the first time")
+
+    async with queue_on("memory", fate, tmp_path, lease=60, async_workers=1) as queue:
+        queue.embedded = False
+        settled = queue.settled
+
+        def tell(moves: list[Move]) -> None:
+            told.extend(move.to for move in moves)
+            settled(moves)
+
+        monkeypatch.setattr(queue, "settled", tell)
+        handle = await queue.enqueue(twice)
+        await queue.start_worker()
+        await handle.result(20)
+        assert (fate.cut, runs) == (1, 2)
+        assert Status.CANCELLED not in told
+
+
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 async def test_a_claim_whose_answer_is_lost_at_the_stop_is_given_back(
     kind: str, tmp_path: Path
@@ -117,7 +147,7 @@ async def test_a_claim_whose_answer_is_lost_at_the_stop_is_given_back(
     fate = Fate()
     async with queue_on(kind, fate, tmp_path, lease=60) as queue:
         queue.embedded = False
-        handle = await queue.enqueue(asyncio.sleep, (0,))
+        handle = await queue.enqueue(asyncio.sleep, (0,), ttl=600)
         fate.plan = ["after"] + ["before"] * 10_000
         worker = await queue.start_worker()
         await until(lambda: fate.cut >= 2)
@@ -129,6 +159,7 @@ async def test_a_claim_whose_answer_is_lost_at_the_stop_is_given_back(
         await stopping
         row = (await queue.info(handle)).row
         assert (row.status, row.attempt, row.losses) == (Status.READY, 0, 0)
+        assert row.expires_at is not None  # nobody began it in time
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])

@@ -8,6 +8,7 @@ them; and whatever waits longer than `PATIENCE` goes back in line.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -24,10 +25,12 @@ _SHARE = 1 / 16
 
 
 class Ahead:
-    """The tasks that wait in one worker. `wanted` False: none ever does."""
+    """The tasks that wait in one worker. `wanted` False: none ever does. `lease` is in seconds."""
 
-    def __init__(self, lanes: Iterable[Lane], *, wanted: bool) -> None:
+    def __init__(self, lanes: Iterable[Lane], *, wanted: bool, lease: float = math.inf) -> None:
         self._wanted = wanted
+        self._sure = lease / 2
+        """How long a task can have waited and surely still be ours, if this process stood still."""
         self._waiting: dict[Lane, deque[tuple[float, Run]]] = {lane: deque() for lane in lanes}
         self._lasts = dict.fromkeys(self._waiting, _SLOW)
         self._trip = 0.0
@@ -55,10 +58,20 @@ class Ahead:
         """Keep a run until `lane` has a slot for it."""
         self._waiting[lane].append((time.monotonic(), run))
 
+    def drop(self, lane: Lane, run: Run) -> bool:
+        """Take out a run that shall not begin; whether it waited."""
+        waiting = self._waiting[lane]
+        kept = [each for each in waiting if each[1] is not run]
+        found = len(kept) < len(waiting)
+        if found:
+            self._waiting[lane] = deque(kept)
+        return found
+
     def next(self, lane: Lane) -> Run | None:
         """The run that has waited longest, if a slot is free for it."""
         waiting = self._waiting[lane]
-        while waiting and lane.free:
+        after = time.monotonic() - self._sure
+        while waiting and lane.free and waiting[0][0] > after:
             _, run = waiting.popleft()
             if not run.settled:
                 return run
@@ -67,12 +80,12 @@ class Ahead:
     def until(self) -> float | None:
         """When the next one has waited too long, by `time.monotonic()`."""
         first = [waiting[0][0] for waiting in self._waiting.values() if waiting]
-        return min(first) + PATIENCE if first else None
+        return min(first) + min(PATIENCE, self._sure) if first else None
 
     def impatient(self, *, all: bool = False) -> list[Run]:
         """Take out what has waited too long, or everything."""
         gone: list[Run] = []
-        before = time.monotonic() - PATIENCE
+        before = time.monotonic() - min(PATIENCE, self._sure)
         for lane, waiting in self._waiting.items():
             if waiting and waiting[0][0] <= before:
                 self._lasts[lane] = _SLOW

@@ -74,7 +74,9 @@ class Pump:
         self._renewed, self._settled, self._quota = renewed, settled, quota
         self.meter = Meter(owner)
         self._ahead = Ahead(
-            lanes.values(), wanted=stores.tasks.capabilities.overlaps and quota is None
+            lanes.values(),
+            wanted=stores.tasks.capabilities.overlaps and quota is None,
+            lease=lease,
         )
         self.running: dict[str, Run] = {}
         """Claimed and not settled, whether begun or waiting for a slot."""
@@ -183,7 +185,11 @@ class Pump:
         """
         run = self.running.get(id)
         if run is not None and (run.interrupted is None or reason == "stop"):
-            self._lanes[run.row.lane].interrupt(run, reason)
+            lane = self._lanes[run.row.lane]
+            lane.interrupt(run, reason)
+            if self._ahead.drop(lane, run):  # it never began, and need not wait to be told so
+                cancelled = run.interrupted == "cancel"
+                self.ended(run, Cancelled() if cancelled else Released(started=False))
 
     # -- the loop ------------------------------------------------------------------------
 
@@ -238,7 +244,7 @@ class Pump:
             if row.flags:
                 move = policy.settle_chore(row, body, now, rules)
             else:
-                outcome = Cancelled() if row.cancel else Released()
+                outcome = Cancelled() if row.cancel else Released(started=False)
                 move = policy.settle(row, body, outcome, now, rules)
             self._ended.append((row, move))
         self._wake.set()
@@ -374,7 +380,7 @@ class Pump:
                 # A row that somebody cancelled meanwhile does not go back in line.
                 now, rules = self._engine.clock.now(), self._engine.rules
                 self._ended.append((row, policy.cancelled(row, now, rules)))
-                continue
+                # Should that be refused, too, it was back in line already, and nobody ended it.
             elif move.id in self._unsure:
                 applied.append(move)  # a trip whose answer was lost did it
             else:
