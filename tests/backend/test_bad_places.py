@@ -301,3 +301,11 @@ async def test_an_address_where_something_else_listens_or_nothing(
         with pytest.raises(OmniQError, match="OMNIQ_STORAGE_URL") as caught:
             await AsyncOmniQ(storage_url=url).open()
     assert "hunter2" not in all_said(caught.value)
+
+
+@pytest.mark.parametrize("place", [PLACES[1], *SERVERS], ids=name_of)
+def test_what_every_place_has_may_stand_in_its_url(place: Named, tmp_path: Path) -> None:
+    backend = Backend(f"{url_of(place, tmp_path)}?durability=strict&namespace=night")
+    storage: Any = backend.storage
+    assert (storage.namespace, storage._durability) == ("night", "strict")
+    assert "?" not in storage.describe()

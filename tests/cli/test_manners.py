@@ -58,6 +58,23 @@ def test_unknown_variables_are_shown(tmp_path: Path) -> None:
         assert told.stderr.count("Warning") == 1
 
 
+FAILING = """\
+from omniq import TaskQueue, task
+queue = TaskQueue(embedded=False)
+@task(retries=0)
+def boom():
+    raise ValueError("on purpose")
+"""
+
+
+def test_a_worker_shows_what_it_is_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(FAILING)
+    assert run(["-c", "import app; app.queue.enqueue(app.boom)"], cwd=tmp_path).returncode == 0
+    told = run([*CLI, "worker", "app:queue", "--batch"], cwd=tmp_path)
+    assert told.stderr.count("Warning: task ") == 1
+    assert "failed for good in attempt 1: ValueError: on purpose" in told.stderr
+
+
 def test_a_program_with_a_log_of_its_own_has_them_there(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(f"import logging\nlogging.basicConfig()\n{APP}")
     told = run([*CLI, "status", "app:queue"], cwd=tmp_path, OMNIQ_STORAGE_TYP="memory")

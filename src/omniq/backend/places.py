@@ -10,7 +10,7 @@ from importlib import import_module
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_plus
 
 from msgspec import Struct
 
@@ -63,13 +63,23 @@ def _memory(url: str) -> Where:
 
 
 def _as_it_is(url: str) -> Where:
-    return (url,), {}
+    """A URL the storage reads itself, but for the options that every place has."""
+    rest, _, query = url.partition("?")
+    said: dict[str, Any] = {}
+    own: list[str] = []
+    for part in query.split("&") if query else ():
+        name, _, value = part.partition("=")
+        if name in ("namespace", "durability"):
+            said[name] = unquote_plus(value)
+        else:
+            own.append(part)
+    return ("?".join((rest, "&".join(own))) if own else rest,), said
 
 
 def _without_driver(url: str) -> Where:
     """SQLAlchemy's way to name a driver in the scheme means nothing here."""
     scheme, _, rest = url.partition("://")
-    return (f"{scheme.partition('+')[0]}://{rest}",), {}
+    return _as_it_is(f"{scheme.partition('+')[0]}://{rest}")
 
 
 def _path(url: str) -> Where:

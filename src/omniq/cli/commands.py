@@ -67,7 +67,7 @@ def cli() -> None:
     Litestar app with OmniQPlugin, or a FastAPI or Starlette app that starts OmniQ. Modules are
     looked for in the current directory first.
     """
-    ui.show_unknown_variables()
+    ui.show_warnings()
 
 
 def _app_option(function: F) -> F:

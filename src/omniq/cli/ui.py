@@ -45,8 +45,8 @@ class _Notes(logging.Handler):
             note(f"{click.style('Warning', fg='yellow')}: {record.getMessage()}")
 
 
-def show_unknown_variables() -> None:
-    """Let people see what the configuration has to say of the environment when it is read."""
-    logger = logging.getLogger("omniq.config")
+def show_warnings() -> None:
+    """Let people see what is warned of: unknown variables, a place that may lose tasks, failures."""
+    logger = logging.getLogger("omniq")
     if not any(isinstance(each, _Notes) for each in logger.handlers):
         logger.addHandler(_Notes(logging.WARNING))

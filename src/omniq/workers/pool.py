@@ -180,7 +180,9 @@ class Pool:
 
     def describe(self) -> str:
         """Lanes and queues, in words for people."""
-        lanes = ", ".join(f"{lane.kind} {lane.slots}" for lane in set(self._lanes.values()))
+        lanes = ", ".join(
+            f"{lane.kind} {lane.slots}" for lane in dict.fromkeys(self._lanes.values())
+        )
         served = "every queue" if self._names.all else ", ".join(self._names.names)
         if self._names.without:
             served += f" but {', '.join(sorted(self._names.without))}"

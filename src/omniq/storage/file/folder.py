@@ -65,5 +65,6 @@ def explained(base: Path, error: OSError) -> StorageError | ConfigError:
         )
     if code in (errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL):
         return ConfigError(f"{base} cannot be used as a directory ({why}). {_ELSE} a directory")
-    gone = "; the directory is gone" if code == errno.ENOENT and not base.is_dir() else ""
-    return StorageUnavailable(f"{base} does not answer as it should: {why}{gone}")
+    if code == errno.ENOENT and not base.is_dir():
+        return StorageUnavailable(f"{base} is gone, or cannot be made ({why}). {_ELSE} a directory")
+    return StorageUnavailable(f"{base} does not answer as it should: {why}")

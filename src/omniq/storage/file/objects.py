@@ -211,10 +211,12 @@ def _explained(error: Exception, place: str) -> StorageError | ConfigError:
     if any(words in text for words in ("Permission denied", "Read-only file system")):
         return ConfigError(f"{place} cannot be written by this user. {setting}")
     status = int(found[1]) if (found := _STATUS.search(text)) else 0
+    why = f"{status} {code}".rstrip() if status else "no answer"
+    if status in (401, 403):
+        return ConfigError(f"{place}: no credentials, or they are refused ({why}). {setting}")
     if 400 <= status < 500 and status not in _LATER:
-        return ConfigError(f"{place} refuses it: {status} {code}. {setting}")
-    why = f"{status} {code}".rstrip() if status else f"no answer. {setting}"
-    return StorageUnavailable(f"{place} does not answer as it should: {why}")
+        return ConfigError(f"{place} refuses it: {why}. {setting}")
+    return StorageUnavailable(f"{place} does not answer as it should: {why}. {setting}")
 
 
 def _alive() -> bool:

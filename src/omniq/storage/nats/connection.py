@@ -85,8 +85,9 @@ class Connection:
             said = self._failed or error
             if isinstance(told := explain(said, self.where), ConfigError):
                 raise told from None
+            why = "no answer in time" if isinstance(said, TimeoutError) else _plainly(said)
             raise StorageUnavailable(
-                f"{self.where} cannot be reached ({_plainly(said)}): is the address in "
+                f"{self.where} cannot be reached as a NATS server ({why}): is the address in "
                 "storage_url (OMNIQ_STORAGE_URL) right, and the server running?"
             ) from None
         except OmniQError:

@@ -156,7 +156,7 @@ class Database:
             error, Exception
         ):
             return error
-        text = str(error).strip() or type(error).__name__
+        text = str(error).strip()
         for secret in secrets_of(self._url):
             text = text.replace(secret, "***")
         kind, why = _meaning(error)
@@ -164,7 +164,8 @@ class Database:
             return error
         reach = isinstance(error, OSError)  # TimeoutError is one, too
         remedy = f". Check {self._setting}" if kind is ConfigError or reach else ""
-        return kind(f"{self._place}: {why} ({text}){remedy}")
+        said = f" ({text})" if text else ""
+        return kind(f"{self._place}: {why}{said}{remedy}")
 
     def _checked(self) -> asyncpg.Pool:
         pool = self._pool
