@@ -70,6 +70,8 @@ class Ahead:
     def next(self, lane: Lane) -> Run | None:
         """The run that has waited longest, if a slot is free for it."""
         waiting = self._waiting[lane]
+        if not waiting:
+            return None
         after = time.monotonic() - self._sure
         while waiting and lane.free and waiting[0][0] > after:
             _, run = waiting.popleft()

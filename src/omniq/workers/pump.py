@@ -123,12 +123,9 @@ class Pump:
     def ended(self, run: Run, outcome: Outcome) -> None:
         """A lane tells how a run went."""
         self._settle(run, outcome)
-        if not self.stopping:
-            self._fill(self._lanes[run.row.lane])
-
-    def _fill(self, lane: Lane) -> None:
-        while run := self._ahead.next(lane):
-            lane.submit(run)
+        lane = self._lanes[run.row.lane]
+        while not self.stopping and (waited := self._ahead.next(lane)):
+            lane.submit(waited)
 
     def _settle(self, run: Run, outcome: Outcome) -> None:
         if run.settled:
