@@ -147,16 +147,8 @@ class Pump:
             move = policy.settle(run.row, run.body, outcome, now, rules)
         self._ended.append((run.row, move))
         kind = type(outcome)
-        if isinstance(outcome, Failed) and move.to is Status.FAILED:
-            log.warning(
-                "task %s (%s) failed for good in attempt %d: %s: %s",
-                *(run.row.id, run.row.name, run.row.attempt),
-                *(outcome.error.type, outcome.error.message),
-            )
-        elif isinstance(outcome, UnknownFunction):  # in no attempt's errors: nobody else tells why
-            log.warning(
-                "task %s waits for a worker that has its function: %s", run.row.id, outcome.reason
-            )
+        if kind is not Succeeded:
+            _warn(run, outcome, move)
         log.debug("task %s (%s) ended as %s", run.row.id, run.row.name, kind.__name__)
         if kind is Succeeded or kind is Failed:
             ended: Ended = "ok"
@@ -420,6 +412,19 @@ class Pump:
             for id in ids
             if (run := self.running.get(id))
         ]
+
+
+def _warn(run: Run, outcome: Outcome, move: Move) -> None:
+    if isinstance(outcome, Failed) and move.to is Status.FAILED:
+        log.warning(
+            "task %s (%s) failed for good in attempt %d: %s: %s",
+            *(run.row.id, run.row.name, run.row.attempt),
+            *(outcome.error.type, outcome.error.message),
+        )
+    elif isinstance(outcome, UnknownFunction):  # in no attempt's errors: nobody else tells why
+        log.warning(
+            "task %s waits for a worker that has its function: %s", run.row.id, outcome.reason
+        )
 
 
 def fence_of(row: TaskRow) -> Fence:
