@@ -14,6 +14,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
 
 
+_COUNTS = tuple(f"-7{n:03x}-" for n in range(0x1000))
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
@@ -32,8 +33,7 @@ class _Uuid7:
         self._ms = 0
         self._head = ""
         self._count = 0
-        self._pool = ""
-        self._at = 0
+        self._tails: list[str] = []
 
     def __call__(self) -> str:
         ms = time.time_ns() // 1_000_000
@@ -44,16 +44,18 @@ class _Uuid7:
                 self._count += 1
                 if self._count > 0xFFF:  # more than 4096 in one millisecond: borrow the next
                     self._begin(self._ms + 1)
-            at = self._at
-            if at >= len(self._pool):
-                self._pool, at = os.urandom(4096).hex(), 0
-            self._at = at + 16
-            tail = self._pool[at : at + 16]
-            return f"{self._head}-7{self._count:03x}-{_VARIANT[tail[0]]}{tail[1:4]}-{tail[4:]}"
+            if not self._tails:
+                self._tails = _tails(os.urandom(2048).hex())
+            return self._head + _COUNTS[self._count] + self._tails.pop()
 
     def _begin(self, ms: int) -> None:
         head = f"{ms:012x}"
         self._ms, self._head, self._count = ms, f"{head[:8]}-{head[8:]}", 0
+
+
+def _tails(digits: str) -> list[str]:
+    parts = [digits[at : at + 16] for at in range(0, len(digits), 16)]
+    return [f"{_VARIANT[part[0]]}{part[1:4]}-{part[4:]}" for part in parts]
 
 
 uuid7 = _Uuid7()

@@ -7,7 +7,7 @@ batches grow by themselves.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -42,6 +42,12 @@ class _Caller:
     def tell(self, n: int, answer: Answer) -> None:
         self._answers[n] = answer
         self._left -= 1
+        if not self._left and not self.future.done():
+            self.future.set_result(self._answers)
+
+    def tell_applied(self, units: int) -> None:
+        """So many more of them were applied, as is taken for granted."""
+        self._left -= units
         if not self._left and not self.future.done():
             self.future.set_result(self._answers)
 
@@ -180,6 +186,11 @@ def _row_id(unit: Unit) -> str | None:
 
 
 def _answer(batch: list[_InLine], receipt: Receipt) -> None:
+    if receipt.outcome.count(Applied.APPLIED) == len(batch):
+        for caller, units in Counter([caller for _, caller, _ in batch]).items():
+            if caller is not None:
+                caller.tell_applied(units)
+        return
     plain = not receipt.taken and not receipt.missing
     for at, (_, caller, n) in enumerate(batch):
         if caller is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import accumulate
 from typing import Any, Final
 
@@ -65,6 +66,11 @@ decode_answer = msgspec.json.Decoder(Answer, strict=False).decode
 
 def arguments(units: Sequence[Unit], now: int | None, *, plain: bool = True) -> list[Any]:
     """The parameters of `apply_v1`, in its order. Not `plain`: each unit by itself."""
+    if plain and len(units) > 1 and all(map(_is_plain_insert, units)):
+        rows = [unit.row for unit in units]  # type: ignore[union-attr]
+        if len({row.id for row in rows}) == len(rows):
+            with suppress(_CannotPack):
+                return [now, *_NO_ENDS, None, *_pack_rows(rows), None, None, None]
     ends: list[tuple[int, Move]] = []
     inserts: list[tuple[int, TaskRow]] = []
     others: list[tuple[int, Unit]] = []
@@ -155,10 +161,12 @@ def _pack_ends(ends: Sequence[tuple[int, Move]]) -> tuple[Any, ...]:
 
 
 def _pack_inserts(inserts: Sequence[tuple[int, TaskRow]]) -> tuple[Any, ...]:
-    rows = [row for _, row in inserts]
+    return (_places([at for at, _ in inserts]), *_pack_rows([row for _, row in inserts]))
+
+
+def _pack_rows(rows: list[TaskRow]) -> tuple[Any, ...]:
     tags = [encode_plain(row.tags) if row.tags else None for row in rows]
     return (
-        _places([at for at, _ in inserts]),
         _pack([row.id for row in rows]),
         _pack([row.queue for row in rows]),
         _pack([row.lane for row in rows]),
@@ -266,6 +274,10 @@ def _is_end(unit: Move) -> bool:
         and unit.patch.keys() == _END
         and not (unit.ask or unit.spawn or unit.docs)
     )
+
+
+def _is_plain_insert(unit: Unit) -> bool:
+    return is_alone(unit) and _is_usual(unit.row)  # type: ignore[union-attr]
 
 
 def _is_usual(row: TaskRow) -> bool:
