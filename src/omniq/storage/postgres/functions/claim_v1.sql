@@ -168,6 +168,7 @@ BEGIN
             PERFORM {schema}.renew_v1(p_owner, v_now + p_lease, least(p_lease / 10, 1000));
             v_got := {schema}.chores_v1(v_now, p_owner, p_request, p_chores);
             IF v_got > 0 THEN
+                v_due := {schema}.next_due_v1(s_queue, s_lane);  -- some of them were scheduled
                 RETURN QUERY SELECT
                     t.id, t.queue, t.lane, t.name, t.priority, t.run_at, t.created_at, t.started_at,
                     t.finished_at, t.expires_at, t.keep_until, t.attempt, t.epoch, t.losses,
@@ -187,6 +188,20 @@ BEGIN
         NULL::text, NULL::bigint, NULL::text, NULL::text, NULL::text[], NULL::text,
         NULL::boolean, NULL::integer, NULL::text, NULL::bytea, NULL::bytea, NULL::bytea, NULL::text,
         0, p_receipt, nullif(v_woken, '{}'), v_due, v_walked;
+END $$;
+
+-- The next run_at of what is scheduled in these lines.
+CREATE OR REPLACE FUNCTION {schema}.next_due_v1(s_queue text[], s_lane text[]) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_due bigint;
+BEGIN
+    FOR n IN 1 .. cardinality(s_queue) LOOP
+        v_due := least(v_due, (SELECT t.run_at FROM {schema}.task t
+            WHERE t.status = 30 AND t.queue = s_queue[n] AND t.lane = s_lane[n]
+            ORDER BY t.run_at LIMIT 1));
+    END LOOP;
+    RETURN v_due;
 END $$;
 
 -- Make due rows ready.
