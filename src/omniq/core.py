@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
-from omniq.backend import Backend, alone, create_stores
+from omniq.backend import Backend, checked_backend, create_stores
 from omniq.clock import SYSTEM_CLOCK, Clock
 from omniq.config import load_config
 from omniq.decorator import TaskFunction, set_default, unset_default
@@ -66,7 +66,7 @@ class AsyncOmniQ:
         **options: Any,
     ) -> None:
         if backend is not None:
-            task_queue = alone(backend, task_queue=task_queue, **options).storage
+            task_queue = checked_backend(backend, task_queue=task_queue, **options).storage
         self.config: OmniQConfig = load_config(config, **options)
         self.client = uuid7()
         self.embedded: bool = self.config.worker.embedded

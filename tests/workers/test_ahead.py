@@ -12,8 +12,10 @@ import pytest
 
 from omniq import AsyncOmniQ, Task, task
 from omniq.errors import TaskCancelled
+from omniq.handle import AsyncTaskHandle
 from omniq.ids import uuid7
 from omniq.models import Status
+from omniq.models.row import TaskRow
 from omniq.workers import AsyncWorker, ahead, pump
 from omniq.workers.ahead import Ahead
 from omniq.workers.base import Lane
@@ -46,8 +48,18 @@ async def queues(tmp_path: Path) -> AsyncIterator[list[AsyncOmniQ]]:
         yield opened
 
 
+async def back_in_line(handle: AsyncTaskHandle[Any]) -> TaskRow:
+    """The row of a task, once it is there for others to claim."""
+    async with asyncio.timeout(20):
+        while True:
+            row = (await handle.info()).row
+            if row.status is Status.READY:
+                return row
+            await asyncio.sleep(0.001)
+
+
 class Asked:
-    """Notes what every worker of this test claims and how many of its tasks wait."""
+    """Notes what the workers of this test claim."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.over = 0
@@ -150,12 +162,7 @@ async def test_a_worker_that_stops_gives_back_what_waits_at_once(
     waits = await queues[0].enqueue(known(nothing), ttl=600)
     await until(lambda: len(held._ahead))
     stopping = asyncio.create_task(worker.stop(20))
-    async with asyncio.timeout(10):
-        while True:
-            row = (await waits.info()).row
-            if row.status is Status.READY:
-                break
-            await asyncio.sleep(0.001)
+    row = await back_in_line(waits)
     assert not stopping.done()  # the long one is still given its grace
     assert (row.attempt, row.expires_at is None) == (0, False)
     leave.set()
@@ -202,12 +209,7 @@ async def test_what_waits_when_the_lease_runs_out_was_never_begun(
         held._ahead._wanted = False
         held.interrupt(waits.id, "stop")  # as a heartbeat does that got no answer
         await until(lambda: run.settled)
-        async with asyncio.timeout(20):
-            while True:
-                row = (await waits.info()).row
-                if row.status is Status.READY:
-                    break
-                await asyncio.sleep(0.001)
+        row = await back_in_line(waits)
         assert (row.attempt, row.losses, row.expires_at is None) == (0, 0, False)
         leave.set()
         await waits.result(20)

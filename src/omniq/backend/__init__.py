@@ -28,14 +28,13 @@ __all__ = [
     "PostgresBackend",
     "RedisBackend",
     "SQLiteBackend",
-    "alone",
     "create_event_storage",
     "create_storage",
     "create_stores",
 ]
 
 
-def alone(backend: object, **said: object) -> Backend:
+def checked_backend(backend: object, **said: object) -> Backend:
     """A backend, if nothing `said` beside it names a place of tasks, too."""
     if not isinstance(backend, Backend):
         raise ConfigError(

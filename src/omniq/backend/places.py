@@ -62,7 +62,7 @@ def _memory(url: str) -> Where:
     return (), {}
 
 
-def _as_it_is(url: str) -> Where:
+def _for_storage(url: str) -> Where:
     """A URL the storage reads itself, but for the options that every place has."""
     rest, _, query = url.partition("?")
     said: dict[str, Any] = {}
@@ -79,7 +79,7 @@ def _as_it_is(url: str) -> Where:
 def _without_driver(url: str) -> Where:
     """SQLAlchemy's way to name a driver in the scheme means nothing here."""
     scheme, _, rest = url.partition("://")
-    return _as_it_is(f"{scheme.partition('+')[0]}://{rest}")
+    return _for_storage(f"{scheme.partition('+')[0]}://{rest}")
 
 
 def _path(url: str) -> Where:
@@ -112,7 +112,7 @@ PLACES: Final = {
             type="file",
             home="omniq.storage.file:AsyncFileStorage",
             default=lambda base: (base / "tasks",),
-            read=_as_it_is,
+            read=_for_storage,
         ),
         Place(
             type="sqlite",
@@ -133,7 +133,7 @@ PLACES: Final = {
             type="redis",
             home="omniq.storage.redis:AsyncRedisStorage",
             default=lambda base: ("redis://localhost:6379/0",),
-            read=_as_it_is,
+            read=_for_storage,
             driver="redis",
             extra="redis",
         ),
@@ -141,7 +141,7 @@ PLACES: Final = {
             type="nats",
             home="omniq.storage.nats:AsyncNATSStorage",
             default=lambda base: ("nats://localhost:4222",),
-            read=_as_it_is,
+            read=_for_storage,
             driver="nats",
             extra="nats",
         ),

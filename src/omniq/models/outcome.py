@@ -31,9 +31,9 @@ class Snoozed(Struct, frozen=True):
 
 
 class Released(Struct, frozen=True):
-    """It was given back unfinished because its worker stops; the attempt does not count.
+    """It was given back unfinished: its worker stops, or had no slot for it in time.
 
-    `started` False: it waited for a slot and was never begun.
+    The attempt does not count. `started` False: it was never begun.
     """
 
     started: bool = True

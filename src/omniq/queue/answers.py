@@ -73,15 +73,12 @@ def all_accepted(inserts: Sequence[Insert], answers: Sequence[Answer]) -> list[s
         return [insert.row.id for insert in inserts]
     pairs = list(zip(inserts, answers, strict=True))
     stored = [None if a.applied is Applied.REFUSED else i.row.id for i, a in pairs]
-    for insert, answer in pairs:
-        if answer.applied is Applied.REFUSED:
-            error = refused(insert, answer)
-            error.stored = tuple(stored)
-            if len(stored) > 1:
-                number = len(stored) - stored.count(None)
-                error.add_note(f"{number} of {len(stored)} tasks were stored: see error.stored")
-            raise error
-    raise AssertionError("one of them was refused")
+    error = refused(*pairs[stored.index(None)])
+    error.stored = tuple(stored)
+    if len(stored) > 1:
+        number = len(stored) - stored.count(None)
+        error.add_note(f"{number} of {len(stored)} tasks were stored: see error.stored")
+    raise error
 
 
 def workers_of(docs: Iterable[Doc]) -> list[WorkerCard]:

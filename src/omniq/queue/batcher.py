@@ -41,12 +41,10 @@ class _Caller:
 
     def tell(self, n: int, answer: Answer) -> None:
         self._answers[n] = answer
-        self._left -= 1
-        if not self._left and not self.future.done():
-            self.future.set_result(self._answers)
+        self.tell_applied(1)
 
     def tell_applied(self, units: int) -> None:
-        """So many more of them were applied, as is taken for granted."""
+        """So many more have their answer: that they were applied, unless another was told."""
         self._left -= units
         if not self._left and not self.future.done():
             self.future.set_result(self._answers)

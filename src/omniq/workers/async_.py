@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import inspect
 import time
-from types import CoroutineType
 from typing import Any, ClassVar
 
 from omniq.models.outcome import Cancelled, Outcome, Released, Succeeded
@@ -61,8 +60,7 @@ class AsyncLane(Lane):
             call = self.codec.load(row, body.payload)
             if call.is_async and body.timeout is None:
                 value = call.func(*call.args, **call.kwargs)
-                if type(value) is CoroutineType or inspect.isawaitable(value):
-                    # Else a plain function stood around it.
+                if inspect.isawaitable(value):  # else a plain function stood around it
                     value = await value
             else:
                 value = await self._bounded(run, call, body.timeout)

@@ -116,11 +116,11 @@ def arguments(units: Sequence[Unit], now: int | None, *, plain: bool = True) -> 
 
 def lone(units: Sequence[Unit], now: int | None) -> list[Any] | None:
     """The parameters of `add_v1`, if these units are one new row that it can insert."""
-    if len(units) != 1 or not is_alone(units[0]):
+    if len(units) != 1 or not _is_plain_insert(units[0]):
         return None
     row = units[0].row  # type: ignore[union-attr]
     texts = (row.id, row.queue, row.lane, row.name, row.reply)
-    if not _is_usual(row) or any(text is not None and _NUL in text for text in texts):
+    if any(text is not None and _NUL in text for text in texts):
         return None
     return [
         now,

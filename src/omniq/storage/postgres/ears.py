@@ -18,7 +18,7 @@ from omniq.storage.postgres.connection import Connection
 
 DEBOUNCE: Final = 0.005
 """Seconds between two NOTIFYs: each takes a lock of the whole server for a moment."""
-PATIENT: Final = 0.02
+LINGER: Final = 0.02
 """Seconds for which topics that only pages look at wait for others to go with."""
 POLL: Final = 0.5
 """Seconds between two looks while nothing can be heard."""
@@ -27,6 +27,7 @@ PING: Final = 10.0
 PATIENCE: Final = 5.0
 """Seconds a ping may take."""
 _SHOWN: Final = frozenset({"tasks", "events"})
+"""Topics for which nobody's work waits."""
 _PAYLOAD: Final = 7900  # bytes; the server takes 7999
 _LOG: Final = logging.getLogger("omniq.storage")
 
@@ -101,7 +102,7 @@ class Notifier:
         try:
             while self._pending:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(PATIENT):
+                    async with asyncio.timeout(LINGER):
                         await self._pressing.wait()
                 self._pressing.clear()
                 topics, self._pending = self._pending, set()

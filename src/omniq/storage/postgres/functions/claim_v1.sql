@@ -82,25 +82,16 @@ DECLARE
     v_woken  text[] := '{}';
     v_walked bigint[] := '{}';
     v_due    bigint;
-    v_first  bigint;
     v_paused text[];
 BEGIN
     IF EXISTS (SELECT FROM {schema}.task t WHERE t.waiting < 0) THEN
         v_woken := {schema}.weigh_v1(v_now);
     END IF;
-    FOR n IN 1 .. cardinality(s_queue) LOOP
-        v_first := (SELECT t.run_at FROM {schema}.task t
-            WHERE t.status = 30 AND t.queue = s_queue[n] AND t.lane = s_lane[n]
-            ORDER BY t.run_at LIMIT 1);
-        IF v_first <= v_now THEN
-            PERFORM {schema}.promote_v1(v_now, s_queue[n], s_lane[n]);
-            v_woken := v_woken || s_queue[n];
-            v_first := (SELECT t.run_at FROM {schema}.task t
-                WHERE t.status = 30 AND t.queue = s_queue[n] AND t.lane = s_lane[n]
-                ORDER BY t.run_at LIMIT 1);
-        END IF;
-        v_due := least(v_due, v_first);
-    END LOOP;
+    v_due := {schema}.next_due_v1(s_queue, s_lane);
+    IF v_due <= v_now THEN
+        v_woken := v_woken || {schema}.promote_v1(v_now, s_queue, s_lane);
+        v_due := {schema}.next_due_v1(s_queue, s_lane);
+    END IF;
 
     IF EXISTS (SELECT FROM {schema}.task t
                WHERE t.status = 50 AND t.owner = p_owner AND t.claim = p_request) THEN
@@ -204,14 +195,22 @@ BEGIN
     RETURN v_due;
 END $$;
 
--- Make due rows ready.
-CREATE OR REPLACE FUNCTION {schema}.promote_v1(p_now bigint, p_queue text, p_lane text) RETURNS void
+-- Make due rows ready; their queues.
+CREATE OR REPLACE FUNCTION {schema}.promote_v1(p_now bigint, s_queue text[], s_lane text[]) RETURNS text[]
 LANGUAGE plpgsql AS $$
+DECLARE
+    v_woken text[] := '{}';
 BEGIN
-    UPDATE {schema}.task t SET status = 40 WHERE t.id IN (
-        SELECT d.id FROM {schema}.task d
-        WHERE d.status = 30 AND d.queue = p_queue AND d.lane = p_lane AND d.run_at <= p_now
-        ORDER BY d.run_at LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED);
+    FOR n IN 1 .. cardinality(s_queue) LOOP
+        CONTINUE WHEN NOT EXISTS (SELECT FROM {schema}.task t WHERE t.status = 30
+            AND t.queue = s_queue[n] AND t.lane = s_lane[n] AND t.run_at <= p_now);
+        UPDATE {schema}.task t SET status = 40 WHERE t.id IN (
+            SELECT d.id FROM {schema}.task d
+            WHERE d.status = 30 AND d.queue = s_queue[n] AND d.lane = s_lane[n] AND d.run_at <= p_now
+            ORDER BY d.run_at LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED);
+        v_woken := v_woken || s_queue[n];
+    END LOOP;
+    RETURN v_woken;
 END $$;
 
 -- Rows whose ending is a rule's business: lost (4), stranded (1), expired (2); how many.
