@@ -108,8 +108,16 @@ class Server(ABC):
         return self.process.pid
 
     def kill(self) -> None:
-        """SIGKILL, as if somebody pulled the plug of this program; its files stay."""
+        """SIGKILL, as if somebody pulled the plug of this program; its files stay.
+
+        With all it started: a killed PostgreSQL's backends answer for a moment longer.
+        """
+        if self.process is None or self.process.poll() is not None:
+            return
+        os.kill(self.pid, signal.SIGSTOP)  # from here on it starts no others
+        children = _children(self.pid)
         self._end(signal.SIGKILL)
+        _kill(children)
 
     def stop(self) -> None:
         """End it in good order; by force if it does not."""
@@ -155,6 +163,23 @@ def _children(pid: int) -> list[int]:
     listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True)
     pairs = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
     return [child for child, parent in pairs if parent == pid]
+
+
+def _kill(pids: list[int]) -> None:
+    """Kill processes that nobody waits for, and see them gone, with their sockets."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    until = time.monotonic() + PATIENCE
+    while any(_lives(pid) for pid in pids):
+        assert time.monotonic() < until, f"some of {pids} outlived SIGKILL"
+        time.sleep(0.001)
+
+
+def _lives(pid: int) -> bool:
+    """Whether it runs; what ended and was not waited for does not."""
+    listed = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return listed.stdout.strip()[:1] not in ("", "Z")
 
 
 def free_port() -> int:
