@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,43 @@ def test_a_bad_argument_of_a_lambda_is_named_not_the_lambda(manager: Serializati
     with pytest.raises(NotSerializable) as caught:
         manager.encode_call((threading.Lock(),), {}, BINDING, ref)
     assert caught.value.path == "args[0]"
+
+
+def test_a_refusal_is_one_error_and_no_chain(manager: SerializationManager) -> None:
+    """What was tried on the way to its words would be read as several mistakes."""
+    offset, lock = 3, threading.Lock()
+    bare = SerializationManager(None)
+
+    def locked() -> None:
+        lock.acquire()
+
+    refer = FunctionRegistry().refer
+    closure, holder = refer(lambda x: x + offset), refer(locked)
+    for refuse in (
+        lambda: bare.encode_call((1,), {}, BINDING, closure),
+        lambda: bare.encode_call((1, lambda: offset), {}, BINDING),
+        lambda: bare.encode_value(lambda: offset, RESULT),
+        lambda: manager.encode_call((1,), {}, BINDING, holder),
+        lambda: manager.encode_call((1, lock), {}, BINDING),
+    ):
+        with pytest.raises(NotSerializable) as caught:
+            refuse()
+        shown = "".join(traceback.format_exception(caught.value))
+        assert shown.count("Traceback") == 1 and shown.count("NotSerializable: ") == 1, shown
+
+
+def test_an_error_of_the_value_itself_is_shown_where_it_was_raised(
+    manager: SerializationManager,
+) -> None:
+    class Stubborn:
+        def __reduce__(self) -> str:
+            raise RuntimeError("not me")
+
+    with pytest.raises(NotSerializable) as caught:
+        manager.encode_call((1, Stubborn()), {}, BINDING)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert shown.count("Traceback") == 2, shown
 
 
 def test_a_result_that_cannot_travel_is_named(manager: SerializationManager) -> None:

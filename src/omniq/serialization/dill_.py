@@ -46,7 +46,13 @@ class DillSerializer:
             data = _dill.dump(value)
         except Exception as error:
             culprit, at = _culprit(value, path)
-            raise NotSerializable(_reason(culprit, at, error), path=at) from error
+            if (why := _why(culprit, at, error)) is not None:
+                raise NotSerializable(why, path=at) from None
+            raise NotSerializable(
+                f"{at} ({_type_name(culprit)}) cannot be serialized: "
+                f"{type(error).__name__}: {error}",
+                path=at,
+            ) from error
         return bytes((tag,)) + self.keys.sign(tag, binding, data) + data
 
     def decode(self, payload: bytes, binding: Binding) -> Any:
@@ -78,7 +84,8 @@ def _type_name(value: object) -> str:
     )
 
 
-def _reason(culprit: Any, path: str, error: Exception) -> str:
+def _why(culprit: Any, path: str, error: Exception) -> str | None:
+    """All there is to say of a refusal; None: only dill's own error tells what is wrong."""
     from omniq.serialization._dill import Refused
 
     kind = _type_name(culprit)
@@ -93,7 +100,7 @@ def _reason(culprit: Any, path: str, error: Exception) -> str:
             f"{path} ({kind}) belongs to this process (it holds a {error}) and cannot travel: "
             "pass what is needed to make it again, a path or an address for example"
         )
-    return f"{path} ({kind}) cannot be serialized: {type(error).__name__}: {error}"
+    return None
 
 
 def _children(value: Any, path: str) -> list[tuple[Any, str]]:

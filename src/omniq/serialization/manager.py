@@ -118,6 +118,8 @@ class SerializationManager:
         try:
             payload = _PLAIN + self._msgspec.encode(value)
         except Unfit:
+            payload = b""
+        if not payload:  # out here, so that a refusal is all that people read of
             payload = self._dill.encode(value, binding)
         if len(payload) > self.limit:
             raise PayloadTooLarge(
@@ -190,23 +192,35 @@ class SerializationManager:
     ) -> bytes:
         try:
             return self._dill.encode((args, dict(kwargs)), binding)
-        except NotSerializable:
-            for path, value in _named(args, kwargs):
-                if self._unfit(value):
-                    self._dill.encode(value, binding, path=path)
-            raise
+        except NotSerializable as error:
+            refusal = error
+        raise self._told(refusal, _named(args, kwargs), binding)
 
     def _carry(
         self, ref: Ref, args: tuple[Any, ...], kwargs: Mapping[str, Any], binding: Binding
     ) -> bytes:
         try:
             return self._dill.encode((ref.func, args, dict(kwargs)), binding, tag=CARRIED)
-        except NotSerializable:
-            for path, value in _named(args, kwargs):
-                if self.keys is not None and self._unfit(value):
+        except NotSerializable as error:
+            refusal = error
+        # Without keys it is the function that cannot go, and its arguments may be as they should.
+        parts = _named(args, kwargs) if self.keys is not None else []
+        raise self._told(refusal, [*parts, (f"the function {ref.name}", ref.func)], binding)
+
+    def _told(
+        self, error: NotSerializable, parts: list[tuple[str, Any]], binding: Binding
+    ) -> NotSerializable:
+        """A refusal of all together, told of the one part that is at fault, by its name.
+
+        Raised where no exception is being handled, or people would read of both.
+        """
+        for path, value in parts:
+            if self._unfit(value):
+                try:
                     self._dill.encode(value, binding, path=path)
-            self._dill.encode(ref.func, binding, path=f"the function {ref.name}")
-            raise
+                except NotSerializable as clearer:
+                    return clearer
+        return error
 
     def _unfit(self, value: Any) -> bool:
         try:
