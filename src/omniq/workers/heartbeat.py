@@ -8,15 +8,15 @@ for it.
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 
 from omniq.models.filters import Held, HeldTask
+from omniq.queue.outage import Outage
 from omniq.queue.stores import Stores
 
-log = logging.getLogger("omniq.worker")
+UNANSWERED = "the heartbeat gets no answer"
 
 
 class Heartbeat:
@@ -36,9 +36,11 @@ class Heartbeat:
         held: Callable[[], Sequence[HeldTask]],
         heard: Callable[[Sequence[HeldTask], Held], None],
         overdue: Callable[[], None],
+        outage: Outage,
     ) -> None:
         self._twin, self._owner, self._lease = stores.tasks.twin(), owner, lease
         self._held, self._heard, self._overdue = held, heard, overdue
+        self._outage = outage
         self._good_until = time.monotonic() + lease
         self._loop = asyncio.get_running_loop()
         self._asked = threading.Event()
@@ -93,12 +95,13 @@ class Heartbeat:
                             self._owner, round(self._lease * 1000), held
                         )
                 except Exception as error:
-                    log.warning("heartbeat failed, tried again soon: %s", error)
+                    self._outage.failed(UNANSWERED, error)
                     if time.monotonic() > self._good_until:
                         self._overdue()
                     self._asked.wait(min(self._lease / 10, 1.0))
                     continue
                 self.renewed(asked_at)
+                self._outage.answered(UNANSWERED)
                 if answer.lost or answer.cancelled or answer.unknown:
                     self._heard(held, answer)
                 self._asked.wait(self._lease / 3)

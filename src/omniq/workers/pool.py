@@ -20,6 +20,7 @@ from omniq.models.status import EventType
 from omniq.models.units import Move, PutDoc, PutEvents, Unit
 from omniq.models.worker import WorkerCard
 from omniq.queue.engine import Engine
+from omniq.queue.outage import Outage
 from omniq.queue.stores import Stores
 from omniq.workers import identity, queues
 from omniq.workers.base import Lane
@@ -31,9 +32,16 @@ from omniq.workers.run import Reason
 
 log = logging.getLogger("omniq.worker")
 
+LEAVING = 10.0
+"""Seconds that a stop gives the store to hear how tasks ended, and who leaves."""
+LEAVING_IN_VAIN = 1.0
+"""The same while the store is away and there is nothing it must hear."""
 CARD = "worker"
 CARD_EVERY = 2.0
 """Seconds between two cards; what a dashboard shows of a worker is at most so old."""
+UNHEARD = "listening fails"
+"""Then the pump looks by itself."""
+UNREAD = "the queues' names cannot be read"
 PAGE = 1000
 """How many docs a place gives at once."""
 _encode = msgspec.msgpack.encode
@@ -69,6 +77,7 @@ class Pool:
         self._quota = quota
         self._lease = engine.config.worker.lease
         self._settled = settled
+        self._outage = Outage(log)
         self._tasks: list[asyncio.Task[None]] = []
         self._doubtful: dict[str, str] = {}
         self._giving: asyncio.Task[None] | None = None
@@ -92,6 +101,7 @@ class Pool:
             held=self._held,
             heard=lambda held, answer: _tell(loop, self._heard, held, answer),
             overdue=lambda: _tell(loop, self._overdue),
+            outage=self._outage,
         )
         self._pump = pump = Pump(
             self._engine,
@@ -102,6 +112,7 @@ class Pool:
             lease=self._lease,
             renewed=self._beat.renewed,
             settled=self._settled,
+            outage=self._outage,
             quota=self._quota,
         )
         pump.bind(loop)
@@ -148,7 +159,8 @@ class Pool:
                 task.cancel()
         pump.wake()
         with suppress(TimeoutError, StorageError, asyncio.CancelledError):
-            async with asyncio.timeout(10.0):
+            owed = pump.unheard or not self._outage.on
+            async with asyncio.timeout(LEAVING if owed else LEAVING_IN_VAIN):
                 await asyncio.wait(self._tasks)
                 await pump.flush()
                 await _end(beat, grace)  # or it could renew what is given up here
@@ -156,6 +168,9 @@ class Pool:
                 # What a claim took whose answer never came is still ours: back in line too.
                 await pump.give_back((await self._stores.tasks.extend(self.id, 0, ())).unknown)
                 await pump.flush()
+        if unheard := pump.unheard:
+            ends = "1 task" if unheard == 1 else f"{unheard} tasks"
+            log.warning("the store has not heard of the end of %s: run again after its lease", ends)
         for task in self._tasks:
             task.cancel()
         self._tasks, self._pump, self._beat = [], None, None
@@ -195,7 +210,7 @@ class Pool:
             try:
                 await self._hear(listening)
             except StorageError as error:
-                log.warning("listening failed, tried again in 1 s: %s", error)
+                self._outage.failed(UNHEARD, error)
                 listening.set()  # until then the pump looks by itself
                 await asyncio.sleep(1.0)
 
@@ -216,16 +231,19 @@ class Pool:
                     for name in new:
                         ear.add(f"queue:{name}")
                     self._pump.wake()
+                self._outage.answered(UNHEARD)
                 listening.set()
                 heard = await ear.wait()
 
     async def _learn_surely(self) -> None:
         while True:
             try:
-                return await self._learn()
+                await self._learn()
             except StorageError as error:
-                log.warning("the queues' names cannot be read, tried again in 1 s: %s", error)
+                self._outage.failed(UNREAD, error)
                 await asyncio.sleep(1.0)
+            else:
+                return self._outage.answered(UNREAD)
 
     async def _learn(self) -> None:
         if self._names.all:

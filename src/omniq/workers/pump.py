@@ -28,6 +28,7 @@ from omniq.models.task import TaskBody
 from omniq.models.units import Applied, Fence, Move, Receipt, Unit
 from omniq.queue import policy
 from omniq.queue.engine import Engine
+from omniq.queue.outage import Outage
 from omniq.queue.stores import Stores
 from omniq.workers.ahead import Ahead
 from omniq.workers.base import Lane
@@ -46,13 +47,15 @@ CHORES_EVERY = 1.0
 PROGRESS_EVERY = 0.2
 AGAIN = 1.0
 """Seconds before a store that did not answer is asked again."""
+UNANSWERED = "the store does not answer"
 
 
 class Pump:
     """Moves tasks between the stores and the lanes of one worker process.
 
     `lanes` maps the lane a task asks for to the lane that runs it. `renewed` is told when a
-    claim has renewed the lease; `settled` is told the moves that were applied.
+    claim has renewed the lease; `settled` is told the moves that were applied, `outage` how the
+    store answers.
     """
 
     def __init__(
@@ -66,12 +69,14 @@ class Pump:
         lease: float,
         renewed: Callable[[float], None],
         settled: Callable[[list[Move]], None],
+        outage: Outage,
         quota: Quota | None = None,
     ) -> None:
         self._engine, self._stores, self._owner = engine, stores, owner
         self._lanes, self._queues = lanes, queues
         self._lease = round(lease * 1000)
         self._renewed, self._settled, self._quota = renewed, settled, quota
+        self._outage = outage
         self.meter = Meter(owner)
         self._ahead = Ahead(
             lanes.values(),
@@ -114,6 +119,12 @@ class Pump:
     def begun(self) -> int:
         """How many tasks have a slot."""
         return len(self.running) - len(self._ahead)
+
+    @property
+    def unheard(self) -> int:
+        """How many tasks have ended, and the store may not know it."""
+        ended = {row.id for row, move in self._ended if move.to is not Status.READY}
+        return len(ended | self._unsure)
 
     @property
     def behind(self) -> bool:
@@ -186,10 +197,12 @@ class Pump:
         """Pump until stopped and empty."""
         while not (self.stopping and not self.running and not self._ended and not self._extra):
             try:
-                if not await self._turn():
+                if await self._turn():
+                    self._outage.answered(UNANSWERED)
+                else:
                     await self._sleep()
             except StorageError as error:
-                log.warning("the store does not answer, tried again in %.0f s: %s", AGAIN, error)
+                self._outage.failed(UNANSWERED, error)
                 await asyncio.sleep(AGAIN)
             except Exception:
                 log.exception("the pump stumbled, goes on in %.0f s: a bug in OmniQ", AGAIN)

@@ -1,0 +1,139 @@
+"""A worker whose store is away: what it says of it, and how long its stop waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from omniq import AsyncOmniQ, task
+from omniq.errors import StorageUnavailable
+from omniq.ids import uuid7
+from omniq.models import Status
+from omniq.models.filters import Batch, Claim, Held, HeldTask
+from omniq.models.units import Receipt, Unit
+from omniq.storage.memory import AsyncMemoryStorage
+from omniq.workers import pool, pump
+from tests.waiting import until
+
+pytestmark = pytest.mark.asyncio
+
+
+class Leaving(AsyncMemoryStorage):
+    """Memory that can be away; every worker's call is counted that finds it so."""
+
+    away = False
+    missed = 0
+
+    def _at_home(self) -> None:
+        if self.away:
+            self.missed += 1
+            raise StorageUnavailable("gone for a walk")
+
+    async def apply(self, units: Sequence[Unit]) -> Receipt:
+        self._at_home()
+        return await super().apply(units)
+
+    async def exchange(self, units: Sequence[Unit], claim: Claim) -> tuple[Receipt, Batch]:
+        self._at_home()
+        return await super().exchange(units, claim)
+
+    async def extend(self, owner: str, lease: int, held: Sequence[HeldTask]) -> Held:
+        self._at_home()
+        return await super().extend(owner, lease, held)
+
+
+@pytest.fixture
+def place() -> Leaving:
+    return Leaving()
+
+
+@pytest.fixture
+async def queue(
+    place: Leaving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[AsyncOmniQ]:
+    monkeypatch.setattr(pump, "AGAIN", 0.001)  # the pause that spares a real server
+    async with AsyncOmniQ(task_queue=place, base_dir=tmp_path, lease=60) as queue:
+        yield queue
+        place.away = False
+
+
+async def test_an_outage_is_no_stream_of_warnings(
+    place: Leaving, queue: AsyncOmniQ, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="omniq.worker"):
+        await queue.start_worker()
+        place.away = True
+        await until(lambda: place.missed > 100)
+        place.away = False
+        await until(lambda: "answers again" in caplog.text)
+    said = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert said[0] == "the store does not answer, trying again: gone for a walk"
+    assert said[-1].startswith("the store answers again, after ")
+    assert len(said) < 10, "a hundred tries, and few words"
+
+
+async def test_a_stop_does_not_wait_for_a_store_it_owes_nothing(
+    place: Leaving, queue: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "LEAVING", 600.0)
+    monkeypatch.setattr(pool, "LEAVING_IN_VAIN", 0.01)
+    await queue.start_worker()
+    place.away = True
+    await until(lambda: place.missed > 2)
+    await asyncio.wait_for(queue.stop_worker(), 30)
+
+
+async def test_a_stop_waits_longer_for_a_store_that_is_to_hear_how_tasks_ended(
+    place: Leaving, queue: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "LEAVING", 600.0)
+    monkeypatch.setattr(pool, "LEAVING_IN_VAIN", 0.01)
+    entered, may_end = asyncio.Event(), asyncio.Event()
+
+    @task(f"tests.{uuid7()}")
+    async def hold() -> str:
+        entered.set()
+        await may_end.wait()
+        return "done"
+
+    handle = await queue.enqueue(hold)
+    await asyncio.wait_for(entered.wait(), 10)
+    place.away = True
+    may_end.set()
+    await until(lambda: place.missed > 2)
+    stopping = asyncio.create_task(queue.stop_worker())
+    missed = place.missed
+    await until(lambda: place.missed > missed + 50)
+    assert not stopping.done()
+    place.away = False
+    await asyncio.wait_for(stopping, 30)
+    row = (await queue.info(handle)).row
+    assert (row.status, row.attempt) == (Status.SUCCEEDED, 1)
+
+
+async def test_ends_the_store_never_heard_of_are_said(
+    place: Leaving,
+    queue: AsyncOmniQ,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(pool, "LEAVING", 0.01)
+    may_end = asyncio.Event()
+
+    @task(f"tests.{uuid7()}")
+    async def hold() -> None:
+        await may_end.wait()
+
+    await queue.enqueue(hold)
+    worker = await queue.start_worker()
+    await until(lambda: worker.running)
+    place.away = True
+    may_end.set()
+    await until(lambda: place.missed > 2)
+    with caplog.at_level(logging.WARNING, logger="omniq.worker"):
+        await queue.stop_worker()
+    assert "the store has not heard of the end of 1 task" in caplog.text
