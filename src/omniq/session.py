@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("omniq.queue")
 
+ABREAST = 2
+"""Full batches of new tasks under way together, where the place works beside this process."""
 FLUSH = 10.0
 """Seconds a closing queue waits for what it has not sent yet."""
 
@@ -68,7 +70,8 @@ class Session:
     ) -> None:
         self.engine, self.stores = engine, stores
         self.loop = asyncio.get_running_loop()
-        self.batcher = Batcher(stores.apply)
+        overlaps = stores.tasks.capabilities.overlaps
+        self.batcher = Batcher(stores.apply, abreast=ABREAST if overlaps else 1)
         self.waiter = Waiter(stores, engine.client)
         self.janitor = Janitor(stores)
         self.announced: set[str] = set()

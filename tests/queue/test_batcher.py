@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from omniq.errors import StorageUnavailable
 from omniq.ids import uuid7
-from omniq.models import Applied, Move, Receipt, Status, Unit
-from omniq.queue.batcher import Batcher
+from omniq.models import Applied, Dep, Insert, Move, Receipt, Status, Unit
+from omniq.queue.batcher import Answer, Batcher
+from tests.conformance import kit
 
 pytestmark = pytest.mark.asyncio
 
@@ -101,3 +103,91 @@ async def test_a_caller_that_gives_up_harms_no_other() -> None:
     quitter.cancel()
     trips.gate.set()
     assert (await stayer).applied is Applied.APPLIED
+
+
+# ---- full batches of new rows, two at a time
+
+
+def new(id: str | None = None, **options: Any) -> Insert:
+    return Insert(kit.row(id=id or uuid7(), **options))
+
+
+async def held(trips: Trips, batcher: Batcher, units: list[Unit], batches: int) -> list[Answer]:
+    """Put units while no trip ends, see so many trips begin, then let them end."""
+    trips.gate.clear()
+    putting = asyncio.create_task(batcher.put_many(units))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(trips.batches) == batches
+    trips.gate.set()
+    return await putting
+
+
+async def test_full_batches_of_new_rows_go_two_at_a_time() -> None:
+    trips = Trips()
+    units: list[Unit] = [new() for _ in range(10)]
+    answers = await held(trips, Batcher(trips.send, max_units=3, abreast=2), units, 2)
+    assert [len(b) for b in trips.batches] == [3, 3, 3, 1]
+    assert [unit for batch in trips.batches for unit in batch] == units
+    assert [answer.applied for answer in answers] == [Applied.APPLIED] * 10
+
+
+async def test_what_speaks_of_other_rows_waits_for_those_before_it() -> None:
+    parent = new()
+    others: list[list[Unit]] = [
+        [Insert(kit.row(), deps=(Dep(parent.row.id),)), new()],
+        [new(unique="one"), new()],
+        [move(parent.row.id), new()],
+        [new(parent.row.id), new()],
+    ]
+    for second in others:
+        trips = Trips()
+        await held(trips, Batcher(trips.send, max_units=2, abreast=2), [parent, new(), *second], 1)
+        assert [len(b) for b in trips.batches] == [2, 2]
+
+
+async def test_a_failed_batch_beside_another_fails_its_own_callers_only() -> None:
+    class Half(Trips):
+        async def send(self, units: list[Unit]) -> Receipt:
+            receipt = await super().send(units)
+            if units[0] is broken:
+                raise StorageUnavailable("gone")
+            return receipt
+
+    broken = new()
+    trips = Half()
+    batcher = Batcher(trips.send, max_units=2, abreast=2)
+    ends = await asyncio.gather(
+        batcher.put_many([broken, new()]),
+        batcher.put_many([new(), new()]),
+        batcher.put(new()),
+        return_exceptions=True,
+    )
+    assert [type(end) for end in ends] == [StorageUnavailable, list, Answer]
+
+
+async def test_flush_waits_for_every_batch_under_way() -> None:
+    trips = Trips()
+    batcher = Batcher(trips.send, max_units=2, abreast=2)
+    trips.gate.clear()
+    for _ in range(4):
+        batcher.put_later(new())
+    flushing = asyncio.create_task(batcher.flush())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(trips.batches) == 2 and not flushing.done()
+    trips.gate.set()
+    await flushing
+
+
+async def test_a_drain_that_is_cancelled_tells_all_whose_batch_was_under_way() -> None:
+    trips = Trips()
+    batcher = Batcher(trips.send, max_units=2, abreast=2)
+    trips.gate.clear()
+    putting = [asyncio.create_task(batcher.put_many([new(), new()])) for _ in range(4)]
+    await trips.under_way.wait()
+    for task in asyncio.all_tasks():
+        if task.get_name() == "omniq-batcher":
+            task.cancel()
+    ends = await asyncio.gather(*putting, return_exceptions=True)
+    assert [type(end) for end in ends] == [asyncio.CancelledError] * 4

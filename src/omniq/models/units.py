@@ -120,6 +120,11 @@ class PutEvents(Struct, frozen=True, gc=False, tag="events"):
 Unit = Insert | Move | PutDoc | PutResult | PutEvents
 
 
+def is_alone(unit: Unit) -> bool:
+    """Whether a unit is a new row that neither speaks of others nor tells of itself."""
+    return type(unit) is Insert and not unit.deps and not unit.events and unit.row.unique is None
+
+
 class Applied(IntEnum):
     """What became of a unit."""
 

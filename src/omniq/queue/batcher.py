@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from omniq.models.units import Applied, Insert, Move, PutResult, Receipt, Unit
+from omniq.models.units import Applied, Insert, Move, PutResult, Receipt, Unit, is_alone
 
 Send = Callable[[list[Unit]], Awaitable[Receipt]]
 
@@ -61,15 +61,26 @@ _InLine = tuple[Unit, _Caller | None, int]
 """A unit, whose it is, and its number there."""
 
 
+class _Trip(NamedTuple):
+    """A batch of new rows on its way beside others."""
+
+    task: asyncio.Task[None]
+    batch: list[_InLine]
+    ids: set[str]
+
+
 class Batcher:
     """Mixes the units of many callers into few batches, each caller told of its own.
 
     A batch holds at most `max_units` and one unit per row id. With `max_backlog` units in
-    line, callers wait for room. Belongs to the event loop it is used on.
+    line, callers wait for room. Up to `abreast` full batches of nothing but new rows are under
+    way together. Belongs to the event loop it is used on.
     """
 
-    def __init__(self, send: Send, *, max_units: int = 500, max_backlog: int = 20_000) -> None:
-        self._send = send
+    def __init__(
+        self, send: Send, *, max_units: int = 500, max_backlog: int = 20_000, abreast: int = 1
+    ) -> None:
+        self._send, self._abreast = send, abreast
         self._max_units, self._max_backlog = max_units, max_backlog
         self._line: deque[_InLine] = deque()
         self._drain: asyncio.Task[None] | None = None
@@ -114,27 +125,56 @@ class Batcher:
             self._drain = asyncio.get_running_loop().create_task(self._run(), name="omniq-batcher")
 
     async def _run(self) -> None:
+        beside: deque[_Trip] = deque()
+        batch: list[_InLine] = []
         try:
-            while self._line:
+            while self._line or beside:
                 batch = self._take()
-                try:
-                    receipt = await self._send([unit for unit, _, _ in batch])
-                except BaseException as error:
-                    _fail(batch, error)
-                    if not isinstance(error, Exception):
-                        raise
-                else:
-                    _answer(batch, receipt)
-                while self._room and len(self._line) < self._max_backlog:
-                    room = self._room.popleft()
-                    if not room.done():
-                        room.set_result(None)
+                ids = self._new_ids(batch)
+                may = ids is not None and all(ids.isdisjoint(trip.ids) for trip in beside)
+                while len(beside) > (self._abreast - 1 if may else 0):
+                    await beside[0].task
+                    beside.popleft()
+                if may and ids is not None:
+                    beside.append(_Trip(asyncio.create_task(self._trip(batch)), batch, ids))
+                elif batch:
+                    await self._trip(batch)
         finally:
             self._drain = None
-            _fail(self._line, asyncio.CancelledError())
+            left = asyncio.CancelledError()
+            for trip in beside:
+                trip.task.cancel()
+                _fail(trip.batch, left)
+            _fail(batch, left)
+            _fail(self._line, left)
             self._line.clear()
             while self._room:  # nobody goes on taking from the line: those behind it leave too
                 self._room.popleft().cancel()
+
+    async def _trip(self, batch: list[_InLine]) -> None:
+        try:
+            receipt = await self._send([unit for unit, _, _ in batch])
+        except BaseException as error:
+            _fail(batch, error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            _answer(batch, receipt)
+        while self._room and len(self._line) < self._max_backlog:
+            room = self._room.popleft()
+            if not room.done():
+                room.set_result(None)
+
+    def _new_ids(self, batch: list[_InLine]) -> set[str] | None:
+        """Ids of a batch that may go beside another: full, and all of it rows of their own.
+
+        The order of such rows is in their ids. What is not full had better grow meanwhile.
+        """
+        if self._abreast < 2 or len(batch) < self._max_units:
+            return None
+        if not all(is_alone(unit) for unit, _, _ in batch):
+            return None
+        return {unit.row.id for unit, _, _ in batch if isinstance(unit, Insert)}
 
     def _take(self) -> list[_InLine]:
         batch: list[_InLine] = []

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from omniq.models.row import TaskRow
 from omniq.models.status import FINAL, Status
-from omniq.models.units import Applied, Insert, Move, PutDoc, Receipt, Unit
+from omniq.models.units import Applied, Insert, Move, PutDoc, Receipt, Unit, is_alone
 
 encode = msgspec.json.Encoder().encode
 
@@ -259,11 +259,6 @@ def resendable(units: Sequence[Unit]) -> bool:
     return all(type(unit) is Insert for unit in units)
 
 
-def is_alone(unit: Unit) -> bool:
-    """Whether a unit is a new row that neither speaks of others nor tells of itself."""
-    return type(unit) is Insert and not unit.deps and not unit.events and unit.row.unique is None
-
-
 def _is_end(unit: Move) -> bool:
     """Whether a worker ends a task as most tasks end."""
     return (
@@ -339,7 +334,6 @@ __all__ = [
     "arguments",
     "decode_answer",
     "encode_plain",
-    "is_alone",
     "lone",
     "receipt",
     "resendable",

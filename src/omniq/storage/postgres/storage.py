@@ -30,7 +30,6 @@ from omniq.storage.postgres.batch import (
     added,
     arguments,
     decode_answer,
-    is_alone,
     lone,
 )
 from omniq.storage.postgres.batch import receipt as receipt_of
@@ -57,8 +56,6 @@ ADD = "SELECT {schema}.add_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
 CLAIM = _claim_sql(1, "NULL").replace("{{", "{").replace("}}", "}")
 # The argument is computed first: what it released can be claimed.
 EXCHANGE = _claim_sql(APPLY_ARGS + 1, _APPLY).replace("{{", "{").replace("}}", "}")
-WIDE = 200
-"""New rows that tell nobody, from which on two connections insert them at once."""
 EXTEND = "SELECT * FROM {schema}.extend_v1($1, $2, $3, $4, $5, $6, $7)"
 SWEEP = "SELECT * FROM {schema}.sweep_v1($1, $2)"
 
@@ -177,13 +174,6 @@ class AsyncPostgresStorage(AsyncStorage):
         self._check()
         if not units:
             return Receipt(outcome=[])
-        if len(units) >= WIDE and self._options.pool_max > 1 and all(map(is_alone, units)):
-            half = len(units) // 2
-            left, right = await asyncio.gather(self._apply(units[:half]), self._apply(units[half:]))
-            return Receipt(outcome=left.outcome + right.outcome, woken=left.woken | right.woken)
-        return await self._apply(units)
-
-    async def _apply(self, units: Sequence[Unit]) -> Receipt:
         now, again = self._now(), resendable(units)
         if (args := lone(units, now)) is not None:
             status = await self._database.value(self._sql(ADD), *args, again=again)
