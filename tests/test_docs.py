@@ -37,7 +37,10 @@ def test_programs_print_what_they_say(program: str, tmp_path: Path) -> None:
         [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     said = re.findall(r"print\(.*\)\s+# (.*)", program)
-    assert (done.returncode, done.stderr) == (0, "")
+    beside = [
+        line for line in done.stderr.splitlines() if " failed for good in attempt " not in line
+    ]
+    assert (done.returncode, beside) == (0, [])
     assert done.stdout.splitlines() == said
 
 

@@ -75,11 +75,26 @@ def test_a_worker_shows_what_it_is_warned_of(tmp_path: Path) -> None:
     assert "failed for good in attempt 1: ValueError: on purpose" in told.stderr
 
 
-def test_a_program_with_a_log_of_its_own_has_them_there(tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text(f"import logging\nlogging.basicConfig()\n{APP}")
+@pytest.mark.parametrize(
+    "setup",
+    [
+        "logging.basicConfig(format=FORM)",
+        "logging.getLogger('omniq').addHandler(HERE)",
+        "logging.getLogger('omniq.config').addHandler(HERE)",
+    ],
+)
+def test_a_program_with_a_log_of_its_own_has_them_there(setup: str, tmp_path: Path) -> None:
+    own = f"""\
+import logging
+FORM = "own: %(message)s"
+HERE = logging.StreamHandler()
+HERE.setFormatter(logging.Formatter(FORM))
+{setup}
+"""
+    (tmp_path / "app.py").write_text(own + APP)
     told = run([*CLI, "status", "app:queue"], cwd=tmp_path, OMNIQ_STORAGE_TYP="memory")
     assert told.stderr.count("OMNIQ_STORAGE_TYP is unknown") == 1
-    assert "WARNING:omniq.config:environment variable" in told.stderr
+    assert "own: environment variable" in told.stderr
 
 
 def test_where_tasks_are_kept_is_said_once(

@@ -77,10 +77,32 @@ def test_a_wrong_level_is_refused(wrong: str, component: str | None) -> None:
         LoggingConfig().set_level(wrong, component)
 
 
-def test_the_library_prints_nothing_by_itself() -> None:
-    code = "import omniq.config, logging; logging.getLogger('omniq.storage').error('boom')"
+PLAIN = """
+import logging, sys
+before = logging.getLogger().level
+from omniq.config import LoggingConfig
+{setup}
+LoggingConfig().apply()
+log = logging.getLogger("omniq.storage")
+log.info("chat")
+log.warning("boom")
+print(logging.getLogger().level == before)
+"""
+
+
+@pytest.mark.parametrize(
+    ("setup", "seen"),
+    [
+        ("", "boom\n"),
+        ("logging.basicConfig()", "INFO:omniq.storage:chat\nWARNING:omniq.storage:boom\n"),
+        ("logging.getLogger('omniq').addHandler(logging.NullHandler())", ""),
+    ],
+    ids=["plain", "a log of its own", "silenced"],
+)
+def test_warnings_are_seen_where_nobody_set_up_a_log(setup: str, seen: str) -> None:
+    code = PLAIN.format(setup=setup)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", seen)
 
 
 def test_get_by_option_or_path() -> None:

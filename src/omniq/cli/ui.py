@@ -41,8 +41,18 @@ class _Notes(logging.Handler):
     """Shows warnings for which the program that is run has no place of its own."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not logging.getLogger().handlers:
+        if not _logged(record):
             note(f"{click.style('Warning', fg='yellow')}: {record.getMessage()}")
+
+
+def _logged(record: logging.LogRecord) -> bool:
+    """Whether a handler of the program has it, be it on the root logger or on one of ours."""
+    logger: logging.Logger | None = logging.getLogger(record.name)
+    while logger is not None:
+        if not all(isinstance(each, _Notes) for each in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
 
 
 def show_warnings() -> None:

@@ -1,4 +1,8 @@
-"""Levels of the `omniq` loggers. The root logger and its handlers are the program's own."""
+"""Levels of the `omniq` loggers. The root logger and its handlers are the program's own.
+
+No handler is set here, not even one that drops what it gets: where a program has set none, Python
+itself writes warnings to standard error, and nobody should miss those.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,6 @@ from omniq.models.config import LogConfig
 
 ROOT: Final = "omniq"
 _SILENT: Final = logging.CRITICAL + 10
-
-# Without a handler Python would print warnings to standard error by itself.
-logging.getLogger(ROOT).addHandler(logging.NullHandler())
 
 
 class LoggingConfig:

@@ -22,9 +22,10 @@ def announce(text: str) -> None:
 
 
 def complain(logger: logging.Logger, text: str, error: BaseException | None = None) -> None:
-    """Log an error, and write it to standard error where no handler would show it."""
-    logger.error("%s", text, exc_info=error)
-    if logger.isEnabledFor(logging.ERROR) and not shown(logger, logging.ERROR):
+    """Log an error, or write it to standard error, in one line, where no handler would show it."""
+    if shown(logger, logging.ERROR):
+        logger.error("%s", text, exc_info=error)
+    elif logger.isEnabledFor(logging.ERROR):
         _write(f"OmniQ: {text}")
 
 
