@@ -90,13 +90,54 @@ def test_a_misspelt_database_is_not_made(here: Path, monkeypatch: pytest.MonkeyP
         told = omniq(*words)
         assert told.exit_code == 1
         assert told.output == (
-            f"Error: no queue is kept at SQLite {here}/data/tsks.db: if it is not misspelt, start "
-            "the app that keeps its tasks there first\n"
+            f"Error: no queue is kept at SQLite {here}/data/tsks.db: if storage_url "
+            "(OMNIQ_STORAGE_URL) is not misspelt, start the app that keeps its tasks there first\n"
         )
-    monkeypatch.setenv("OMNIQ_STORAGE_URL", f"sqlite:///{here}/tsks.db")
-    told = omniq("status")
-    assert told.exit_code == 1 and f"no queue is kept at SQLite {here}/tsks.db" in told.output
+    for role in ("STORAGE", "TASK_QUEUE"):  # the second of them wins over the first
+        monkeypatch.setenv(f"OMNIQ_{role}_URL", f"sqlite:///{here}/tsks.db")
+        told = omniq("status")
+        assert told.exit_code == 1 and f"no queue is kept at SQLite {here}/tsks.db" in told.output
+        assert f" if {role.lower()}_url (OMNIQ_{role}_URL) is not misspelt" in told.output
     assert [path.name for path in here.iterdir() if path.name != "__pycache__"] == ["app.py"]
+
+
+def test_a_place_made_by_hand_is_named_by_no_setting(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "hand.py").write_text(
+        "from omniq import AsyncOmniQ\nfrom omniq.backend import SQLiteBackend\n"
+        "queue = AsyncOmniQ(backend=SQLiteBackend('tsks.db'))\n"
+    )
+    monkeypatch.syspath_prepend(here)
+    told = omniq("status", "hand:queue")
+    assert told.exit_code == 1 and "tsks.db: if it is not misspelt" in told.output
+    assert not (here / "tsks.db").exists()
+
+
+def test_a_base_folder_without_a_database_is_named_by_its_setting(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "base").mkdir()
+    monkeypatch.setenv("OMNIQ_BASE_DIR", str(here / "base"))
+    told = omniq("status")
+    assert told.exit_code == 1 and "if base_dir (OMNIQ_BASE_DIR) is not misspelt" in told.output
+    assert list((here / "base").iterdir()) == []
+
+
+def test_a_dashboard_that_is_there_before_its_queue_says_so(here: Path) -> None:
+    """It serves all the same: whoever starts it need not wait for the app."""
+    url = {"OMNIQ_STORAGE_URL": f"sqlite:///{here}/tsks.db"}
+    command = ["-m", "omniq.cli", "dashboard", "--port", "0"]
+    for warned in (True, False):
+        with Program(command, cwd=here, env=url) as served:
+            served.says(r"Dashboard\s+(http://\S+token=\S+)")
+            served.send(signal.SIGTERM)
+            assert served.ends() == 0
+        warning = (
+            f"Warning: no queue is kept at SQLite {here}/tsks.db yet, so an empty one is made: is "
+            "storage_url (OMNIQ_STORAGE_URL) right?"
+        )
+        assert (warning in served.output) == warned
 
 
 def test_looking_makes_no_queue_of_another_database(

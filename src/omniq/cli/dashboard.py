@@ -8,6 +8,7 @@ import socket
 from omniq.cli import ui
 from omniq.cli.load import default_host, load
 from omniq.cli.serve import address_of, listen_on, serving
+from omniq.contrib.host import missing
 from omniq.core import AsyncOmniQ
 from omniq.dashboard import DashboardApp
 from omniq.dashboard.security import LOOPBACK, is_loopback
@@ -19,6 +20,8 @@ def serve(target: str | None, *, host: str | None, port: int | None, name: str |
     queue.embedded = False
     settings = queue.config.dashboard
     bound = listen_on(host or settings.host, port, default=settings.port)
+    for place, setting in missing(queue).items():  # it may well be started before the app is
+        ui.warn(f"no queue is kept at {place} yet, so an empty one is made: is {setting} right?")
     asyncio.run(_serve(queue, bound))
 
 

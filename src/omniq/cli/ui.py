@@ -17,6 +17,11 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
+def warn(text: str) -> None:
+    """What is said beside the answer, and should not be missed."""
+    note(f"{click.style('Warning', fg='yellow')}: {text}")
+
+
 def strong(text: str) -> str:
     return click.style(text, bold=True)
 
@@ -42,7 +47,7 @@ class _Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if not _logged(record):
-            note(f"{click.style('Warning', fg='yellow')}: {record.getMessage()}")
+            warn(record.getMessage())
 
 
 def _logged(record: logging.LogRecord) -> bool:

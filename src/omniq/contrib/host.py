@@ -53,14 +53,32 @@ def shared(queue: AsyncOmniQ) -> bool:
     return all(place.capabilities.multiprocess for place in queue.stores.places)
 
 
+def missing(queue: AsyncOmniQ) -> dict[str, str]:
+    """The places that are not there yet -> what says where they are: a setting, or just "it"."""
+    config, stores = queue.config, queue.stores
+    found: dict[str, str] = {}
+    for role, place, own in (
+        ("task_queue", stores.tasks, config.task_queue),
+        ("result_storage", stores.results, config.result_storage),
+        ("event_storage", stores.events, config.event_storage),
+    ):
+        if not place.exists() and place.describe() not in found:
+            said = own or config.storage
+            name = "obstore_uri" if said.obstore_uri else "base_dir"
+            if said.url is not None:
+                name = f"{role if own else 'storage'}_url"
+            made_by_hand = any(place is part for part in queue._parts)
+            found[place.describe()] = "it" if made_by_hand else f"{name} (OMNIQ_{name.upper()})"
+    return found
+
+
 def refuse_missing(queue: AsyncOmniQ) -> None:
     """Refuse a queue whose place is not there yet: only looking at it must not make one."""
-    for place in queue.stores.places:
-        if not place.exists():
-            raise ConfigError(
-                f"no queue is kept at {place.describe()}: if it is not misspelt, start the app "
-                "that keeps its tasks there first"
-            )
+    for place, setting in missing(queue).items():
+        raise ConfigError(
+            f"no queue is kept at {place}: if {setting} is not misspelt, start the app that "
+            "keeps its tasks there first"
+        )
 
 
 async def look_at(queue: AsyncOmniQ) -> Report:
