@@ -80,6 +80,19 @@ async def test_one_refused_unit_harms_no_other(storage: AsyncStorage) -> None:
     assert len(await storage.get_tasks([first.row.id, last.row.id])) == 2
 
 
+async def test_new_rows_among_known_ones_are_stored(storage: AsyncStorage) -> None:
+    """As in a batch that is sent again, and has grown: what was stored is left as it is."""
+    first, second = insert(body=b"1"), insert(body=b"2")
+    assert (await storage.apply([first, second])).outcome == [APPLIED, APPLIED]
+    again = insert(id=first.row.id, body=b"another")
+    news = [insert() for _ in range(3)]
+    receipt = await storage.apply([news[0], again, news[1], second, news[2]])
+    assert receipt.outcome == [APPLIED, ALREADY, APPLIED, ALREADY, APPLIED]
+    rows = await storage.get_tasks([unit.row.id for unit in (first, *news)])
+    assert len(rows) == 4
+    assert [row.body for row in rows if row.id == first.row.id] == [b"1"]
+
+
 async def test_a_unit_sees_what_the_units_before_it_wrote(storage: AsyncStorage) -> None:
     holder = await add_running(storage, unique=Unique("k"))
     heir = insert(holder.id, unique=Unique("k"))
