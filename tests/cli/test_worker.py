@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from omniq import AsyncOmniQ
+from omniq.models.units import Move
 from tests.programs import ROOT, Program, run
 
 pytestmark = pytest.mark.asyncio
@@ -121,6 +123,32 @@ async def test_a_batch_ends_by_itself(tmp_path: Path, queue: AsyncOmniQ) -> None
     assert rest.returncode == 0 and "Nothing is left that could run now." in rest.stderr
     assert [await each.status() for each in ended] == ["success"] * 3
     assert await later.status() == "pending"
+
+
+async def test_a_batch_says_what_it_left_for_want_of_a_function(
+    tmp_path: Path, queue: AsyncOmniQ
+) -> None:
+    known = await queue.enqueue("pid")
+    gone = [await queue.enqueue("gone", queue="mail", priority=9) for _ in range(2)]
+    batch = [*CLI, "worker", "work:queue", "--batch"]
+    ran = run(batch, cwd=tmp_path)
+    assert ran.returncode == 3 and await known.status() == "success"
+    told = ran.stderr[ran.stderr.index("Nothing is left that could run now.") :]
+    assert re.search(r"\nLeft: 2 tasks \(\S+, \S+\), since task function 'gone' is not ", told)
+    assert all(str(each) in told for each in gone) and told.endswith("Stopped.\n")
+    for each in gone:  # so far ahead that nobody tries them now
+        row = (await each.info()).row
+        move = Move(id=row.id, expect=(row.status,), patch={"run_at": row.run_at + 600_000})
+        await queue.stores.apply([move])
+    again = run(batch, cwd=tmp_path)
+    assert again.returncode == 3 and "Left: 2 tasks" in again.stderr, "they still wait"
+    assert run([*batch, "-q", "default"], cwd=tmp_path).returncode == 0, "another's business"
+    await queue.cancel(gone[0].id)
+    rest = run(batch, cwd=tmp_path)
+    assert rest.returncode == 3 and "Left: 1 task (" in rest.stderr
+    await queue.cancel(gone[1].id)
+    ended = run(batch, cwd=tmp_path)
+    assert ended.returncode == 0 and "Left: " not in ended.stderr
 
 
 async def test_a_web_app_lends_its_lifespan(tmp_path: Path, queue: AsyncOmniQ) -> None:

@@ -84,7 +84,8 @@ def _app_option(function: F) -> F:
 @click.option("-c", "--concurrency", type=click.IntRange(1), help="Coroutines at once.")
 @click.option("-t", "--threads", type=click.IntRange(1), help="Plain functions at once.")
 @click.option("--grace", type=click.FloatRange(0), help="Seconds running tasks get at the stop.")
-@click.option("--batch", is_flag=True, help="Run what can run now, then leave.")
+@click.option("--batch", is_flag=True,
+              help="Run what can run now, then leave. Status 3: tasks of unknown functions are left.")  # fmt: skip
 @click.option("--max-tasks", type=click.IntRange(1), help="Leave after so many tasks.")
 @click.option("--name", metavar="KEY", help="Of an app with several queues: this one only.")
 def worker(target: str, name: str | None, **options: Any) -> None:

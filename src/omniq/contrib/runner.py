@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
 from functools import partial
 from typing import Any, NoReturn
@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from omniq.contrib.host import Host, OwnLoop
+from omniq.contrib.left import left_behind
 from omniq.contrib.signals import StopSignals
 from omniq.core import AsyncOmniQ
 from omniq.workers import Quota, WorkerPool
@@ -25,6 +26,9 @@ Say = Callable[[str], None]
 HURRY = 3.0
 """Seconds a forced stop may take to give back what runs."""
 FORCE = "press Ctrl-C again to force"
+EMPTIED = "Nothing is left that could run now."
+LEFT = 3
+"""The status of a batch that leaves tasks behind because it does not know their functions."""
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
@@ -59,6 +63,11 @@ class Wanted(Struct, frozen=True, kw_only=True):
         config = replace(config, **changes)
         return WorkerPool.configured(queue, config, without=self.without, quota=quota)
 
+    def serves(self, queue: AsyncOmniQ, name: str) -> bool:
+        """Whether that worker looks for tasks under this queue name."""
+        names = () if "*" in self.queues else self.queues or queue.config.worker.queues
+        return name not in self.without and (not names or name in names)
+
 
 def run_worker(
     host: Host,
@@ -69,6 +78,8 @@ def run_worker(
     stop: StopSignals | None = None,
 ) -> int:
     """Work until a signal; gives the exit status: 0 drained, 128 + signal if it was forced.
+
+    A batch that leaves tasks behind whose functions are unknown here says which and gives `LEFT`.
 
     Takes the stop signals, which only works in the main thread; elsewhere give a `stop` that
     is told of them.
@@ -85,6 +96,7 @@ def run_worker(
 async def _run(
     host: Host, wanted: Wanted, say: Say, signals: StopSignals, until_stdin_ends: bool
 ) -> int:
+    left: list[str] = []
     quota = Quota(wanted.max_tasks) if wanted.max_tasks is not None else None
     with signals as stop:
         if until_stdin_ends:
@@ -99,7 +111,10 @@ async def _run(
                 say(f"Working on {queue.describe()} with {worker.describe()}.")
             say("Ctrl-C lets running tasks end and leaves; twice leaves at once.")
             if (enough := await _until_over(workers, wanted, quota, stop)) is not None:
-                say(enough)
+                if enough == EMPTIED:
+                    left = await _left(host.queues, wanted)
+                for line in (enough, *left):
+                    say(line)
             else:
                 grace = max(_grace(worker, stop) for worker in workers)
                 say(f"Stopping: {_running(workers)} may go on for {grace:g} s; {FORCE}.")
@@ -111,7 +126,7 @@ async def _run(
             forced.cancel()
             await draining
     say("Stopped.")
-    return 0
+    return LEFT if left else 0
 
 
 async def _until_over(
@@ -121,7 +136,7 @@ async def _until_over(
     ends: dict[asyncio.Task[Any], str | None] = {asyncio.create_task(stop.drain.wait()): None}
     if wanted.batch:
         emptied = _all(worker.emptied() for worker in workers)
-        ends[asyncio.create_task(emptied)] = "Nothing is left that could run now."
+        ends[asyncio.create_task(emptied)] = EMPTIED
     if quota is not None:
         number = "1 task" if quota.runs == 1 else f"{quota.runs} tasks"
         ends[asyncio.create_task(_spent(quota, workers))] = f"Ran {number}, as many as wanted."
@@ -133,6 +148,12 @@ async def _until_over(
     finally:
         for each in ends:
             each.cancel()
+
+
+async def _left(queues: Sequence[AsyncOmniQ], wanted: Wanted) -> list[str]:
+    return [
+        line for queue in queues for line in await left_behind(queue, partial(wanted.serves, queue))
+    ]
 
 
 async def _all(waits: Iterable[Coroutine[Any, Any, None]]) -> None:

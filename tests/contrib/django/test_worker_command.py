@@ -132,7 +132,9 @@ def test_any_exception_can_be_kept() -> None:
 
 def test_a_function_that_is_gone_is_left_for_a_worker_that_has_it() -> None:
     task = queue.enqueue("tests.contrib.django.errands:missing")
-    work()
+    with pytest.raises(SystemExit) as left:
+        work()
+    assert left.value.code == 3
     row = task.info().row
     assert row.status is Status.SCHEDULED and row.attempt == 0, "another version may know it"
 

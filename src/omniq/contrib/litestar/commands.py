@@ -44,7 +44,11 @@ def _group() -> click.Group:
         type=click.FloatRange(0),
         help="Seconds running tasks get once a stop is asked.",
     )
-    @click.option("--batch", is_flag=True, help="Run what can run now, then leave.")
+    @click.option(
+        "--batch",
+        is_flag=True,
+        help="Run what can run now, then leave. Status 3: tasks of unknown functions are left.",
+    )
     @click.option("--max-tasks", type=click.IntRange(1), help="Leave after so many tasks.")
     @click.option("--until-stdin-ends", is_flag=True, hidden=True)
     @_KEY

@@ -71,7 +71,8 @@ class Command(OmniQCommand):
         parser.add_argument(
             "--batch",
             action="store_true",
-            help="Run what can run now, then leave. Tasks that are due later stay where they are.",
+            help="Run what can run now, then leave. Tasks that are due later stay where they are. "
+            "Status 3: tasks of unknown functions are left.",
         )
         parser.add_argument(
             "--max-tasks", type=positive, metavar="N", help="Leave after so many tasks."
