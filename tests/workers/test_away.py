@@ -87,6 +87,26 @@ async def test_a_stop_does_not_wait_for_a_store_it_owes_nothing(
     await asyncio.wait_for(queue.stop_worker(), 30)
 
 
+async def test_a_stop_does_not_wait_for_a_store_that_hangs(
+    place: Leaving, queue: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frozen server refuses nothing: nobody is told that it is away."""
+    monkeypatch.setattr(pool, "LEAVING", 600.0)
+    monkeypatch.setattr(pool, "LEAVING_IN_VAIN", 0.01)
+    monkeypatch.setattr(pump, "MUTE", 0.0)
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def exchange(units: Sequence[Unit], claim: Claim) -> tuple[Receipt, Batch]:
+        asked.set()
+        await answer.wait()
+        raise StorageUnavailable("too late")
+
+    await queue.start_worker()
+    monkeypatch.setattr(place, "exchange", exchange)
+    await asyncio.wait_for(asked.wait(), 10)
+    await asyncio.wait_for(queue.stop_worker(), 30)
+
+
 async def test_a_stop_waits_longer_for_a_store_that_is_to_hear_how_tasks_ended(
     place: Leaving, queue: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch
 ) -> None:

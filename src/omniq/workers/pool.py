@@ -159,8 +159,8 @@ class Pool:
                 task.cancel()
         pump.wake()
         with suppress(TimeoutError, StorageError, asyncio.CancelledError):
-            owed = pump.unheard or not self._outage.on
-            async with asyncio.timeout(LEAVING if owed else LEAVING_IN_VAIN):
+            in_vain = (self._outage.on or pump.mute) and not pump.unheard
+            async with asyncio.timeout(LEAVING_IN_VAIN if in_vain else LEAVING):
                 await asyncio.wait(self._tasks)
                 await pump.flush()
                 await _end(beat, grace)  # or it could renew what is given up here

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -47,6 +48,8 @@ CHORES_EVERY = 1.0
 PROGRESS_EVERY = 0.2
 AGAIN = 1.0
 """Seconds before a store that did not answer is asked again."""
+MUTE = 2.0
+"""Seconds without an answer after which a stop takes the store to be away."""
 UNANSWERED = "the store does not answer"
 
 
@@ -93,6 +96,8 @@ class Pump:
         """Lanes for which there may be more work than the last claim gave."""
         self._unanswered: Claim | None = None
         """A claim under way, or one that got no answer: sent again it gives the same rows."""
+        self._asked_at = math.inf
+        """When the trip that is under way began, by `time.monotonic()`."""
         self._unsure: set[str] = set()
         """Tasks whose end was sent in a trip that got no answer."""
         self._next_chores = 0.0
@@ -125,6 +130,11 @@ class Pump:
         """How many tasks have ended, and the store may not know it."""
         ended = {row.id for row, move in self._ended if move.to is not Status.READY}
         return len(ended | self._unsure)
+
+    @property
+    def mute(self) -> bool:
+        """Whether a trip is under way for so long that there may be no answer."""
+        return time.monotonic() - self._asked_at > MUTE
 
     @property
     def behind(self) -> bool:
@@ -279,6 +289,8 @@ class Pump:
             self._extra[:0] = extra
             self._unsure.update(row.id for row, _ in ended)
             raise
+        finally:
+            self._asked_at = math.inf
         if ended:
             self._check(ended, receipt)
         if receipt.woken:
@@ -299,11 +311,11 @@ class Pump:
         return not self._queues.names or {slot.lane for slot in claim.slots} == {*self._lanes}
 
     async def _trip(self, units: list[Unit], claim: Claim | None) -> tuple[Receipt, Batch | None]:
+        asked_at = self._asked_at = time.monotonic()
         if claim is None:
             return await self._stores.apply(units), None
         self._unanswered = claim
         self._hungry.clear()  # whoever calls from now on may speak of what this claim misses
-        asked_at = time.monotonic()
         receipt, batch = await self._stores.exchange(units, claim)
         self._renewed(asked_at)
         self._ahead.travelled(time.monotonic() - asked_at)
