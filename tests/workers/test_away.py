@@ -14,7 +14,9 @@ from omniq.errors import StorageUnavailable
 from omniq.ids import uuid7
 from omniq.models import Status
 from omniq.models.filters import Batch, Claim, Held, HeldTask
+from omniq.models.row import TaskRow
 from omniq.models.units import Receipt, Unit
+from omniq.queue import waiting
 from omniq.storage.memory import AsyncMemoryStorage
 from omniq.workers import pool, pump
 from tests.waiting import until
@@ -45,6 +47,10 @@ class Leaving(AsyncMemoryStorage):
         self._at_home()
         return await super().extend(owner, lease, held)
 
+    async def get_tasks(self, ids: Sequence[str]) -> list[TaskRow]:
+        self._at_home()
+        return await super().get_tasks(ids)
+
 
 @pytest.fixture
 def place() -> Leaving:
@@ -74,6 +80,28 @@ async def test_an_outage_is_no_stream_of_warnings(
     assert said[0] == "the store does not answer, trying again: gone for a walk"
     assert said[-1].startswith("the store answers again, after ")
     assert len(said) < 10, "a hundred tries, and few words"
+
+
+async def test_nor_is_it_where_results_are_waited_for(
+    place: Leaving,
+    queue: AsyncOmniQ,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(waiting, "POLL", 0.001)
+    queue.embedded = False
+    handle = await queue.enqueue(asyncio.sleep, (0, "rested"))
+    result = asyncio.create_task(handle.result(60))
+    with caplog.at_level(logging.INFO, logger="omniq.queue"):
+        place.away = True
+        await until(lambda: place.missed > 100)
+        place.away = False
+        await until(lambda: "answers again" in caplog.text)
+    said = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert said[0] == "results cannot be waited for, trying again: gone for a walk"
+    assert said[-1].startswith("the store answers again, after ") and len(said) < 10
+    await queue.start_worker()
+    assert await result == "rested"
 
 
 async def test_a_stop_does_not_wait_for_a_store_it_owes_nothing(

@@ -14,6 +14,7 @@ from omniq.models.filters import EventFilter
 from omniq.models.row import ResultRow, TaskRow
 from omniq.models.status import EventType, Status
 from omniq.models.units import Move
+from omniq.queue.outage import Outage
 from omniq.queue.stores import Stores
 from omniq.storage.base import Ear
 
@@ -22,6 +23,7 @@ log = logging.getLogger("omniq.queue")
 CHUNK = 200
 POLL = 1.0
 """Seconds after which open ids are read even if nobody woke us (a push may get lost)."""
+UNREAD = "results cannot be waited for"
 
 
 class Ended(NamedTuple):
@@ -45,6 +47,7 @@ class Waiter:
         self._fresh = asyncio.Event()
         self._hints: set[str] = set()
         self._loop: asyncio.Task[None] | None = None
+        self._outage = Outage(log)
 
     def wait_for(self, id: str) -> asyncio.Future[Ended | None]:
         """A future of how the task ended; None: no such task."""
@@ -81,7 +84,7 @@ class Waiter:
             try:
                 await self._serve()
             except StorageError as error:
-                log.warning("waiting for results failed, tried again in %.0f s: %s", POLL, error)
+                self._outage.failed(UNREAD, error)
                 await asyncio.sleep(POLL)
             except Exception as error:
                 log.exception("the waiter stumbled: this is a bug in OmniQ")
@@ -96,6 +99,7 @@ class Waiter:
         loop = asyncio.get_running_loop()
         while True:
             if not self._open:
+                self._outage = Outage(log)  # nobody asks, so nobody sees how long it lasts
                 self._fresh.clear()
                 await self._fresh.wait()
             async with self._stores.tasks.listen({self._inbox}) as ear:
@@ -142,8 +146,9 @@ class Waiter:
                 done = [row for row in rows if row.status is Status.SUCCEEDED]
                 results, why = await self._stores.read_known(done) if done else ({}, "")
             except StorageError as error:
-                log.warning("reading results failed, tried again in %.0f s: %s", POLL, error)
+                self._outage.failed(UNREAD, error)
                 return foreign
+            self._outage.answered(UNREAD)
             if why:  # their place is down: others are told all the same
                 later = {row.id for row in done if row.id not in results}
                 rows = [row for row in rows if row.id not in later]
