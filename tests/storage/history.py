@@ -46,7 +46,7 @@ def contents(state: State, now: Ms = kit.START) -> dict[str, Any]:
         elif name == "ids":
             found[name] = [id for id in value if id in state.rows]
         elif name == "counts":
-            found[name] = {key: count for key, count in value.items() if count}
+            found[name] = state.tallies()
         elif name == "lines":
             lines = {key: (ready(v), list(v.later.walk())) for key, v in value.items()}
             found[name] = {key: both for key, both in lines.items() if any(both)}

@@ -52,12 +52,15 @@ class Rules(Struct, frozen=True, kw_only=True):
 def settle(row: TaskRow, body: TaskBody, outcome: Outcome, now: Ms, rules: Rules) -> Move:
     """The Move that follows from one run of a claimed row."""
     move = _settle(row, body, outcome, now, rules)
-    begun = not isinstance(outcome, Released) or outcome.started
-    if rules.events.executing and begun and row.started_at is not None:
+    if rules.events.executing and row.started_at is not None and _begun(outcome):
         # A start has no commit of its own, so its event rides with the end.
         started = _event(row, EventType.EXECUTING, row.started_at, rules, n=-1)
         return msgspec.structs.replace(move, events=(started, *move.events))
     return move
+
+
+def _begun(outcome: Outcome) -> bool:
+    return not isinstance(outcome, Released) or outcome.started
 
 
 def _settle(row: TaskRow, body: TaskBody, outcome: Outcome, now: Ms, rules: Rules) -> Move:

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import time
+from types import CoroutineType
 from typing import Any, ClassVar
 
 from omniq.models.outcome import Cancelled, Outcome, Released, Succeeded
@@ -60,8 +61,8 @@ class AsyncLane(Lane):
             call = self.codec.load(row, body.payload)
             if call.is_async and body.timeout is None:
                 value = call.func(*call.args, **call.kwargs)
-                if inspect.isawaitable(value):  # else a plain function stood around it
-                    value = await value
+                if type(value) is CoroutineType or inspect.isawaitable(value):
+                    value = await value  # else a plain function stood around it
             else:
                 value = await self._bounded(run, call, body.timeout)
             outcome = Succeeded(self.codec.dump(row, value))

@@ -46,11 +46,12 @@ class Meter:
             item.failed += 1
         else:
             item.retried += 1
-        could_run = max(row.run_at, row.created_at)
+        could_run = max(row.created_at, row.run_at)
+        wait, run = item.wait, item.run
         b = bucket((row.started_at or could_run) - could_run)
-        item.wait[b] = item.wait.get(b, 0) + 1
+        wait[b] = wait.get(b, 0) + 1
         b = bucket(ran)
-        item.run[b] = item.run.get(b, 0) + 1
+        run[b] = run.get(b, 0) + 1
 
     def docs(self) -> list[PutDoc]:
         """What has changed since the last call, ready to be stored."""

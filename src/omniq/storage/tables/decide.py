@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -135,6 +135,8 @@ class Draft:
         for at, unit in enumerate(units):
             verdict = self._decide(unit)
             outcome.append(verdict.applied)
+            if verdict is _APPLIED:
+                continue
             if verdict.holder is not None:
                 taken[at] = verdict.holder
             if verdict.absent:
@@ -230,7 +232,7 @@ class Draft:
                 return _REFUSED
         elif to is not None and to < FINAL and row.cancel and row.status is _RUNNING:
             return _REFUSED
-        change = cast(Change, {**unit.patch})
+        change: Change = {**unit.patch}  # type: ignore[typeddict-item]
         refused = 0
         if to is not None:
             holder = self._turn(row, to, change)
@@ -275,11 +277,14 @@ class Draft:
             if row.id in self.state.results or row.id in self.segment.res:
                 self.segment.res[row.id] = None
         elif to >= FINAL:
-            self.free_key(new, "start", "end")
-            for parent, edge in self.edges(row.id).items():
-                if edge.state is _OPEN:
-                    self._put_edge(row.id, parent, Edge(edge.need, EdgeState.CLOSED))
-            self.release(new, UNIT_ROWS)
+            if row.unique is not None:
+                self.free_key(new, "start", "end")
+            if row.id in self.state.edges or row.id in self.segment.edges:
+                for parent, edge in self.edges(row.id).items():
+                    if edge.state is _OPEN:
+                        self._put_edge(row.id, parent, Edge(edge.need, EdgeState.CLOSED))
+            if row.id in self.state.open_children or row.id in self._born:
+                self.release(new, UNIT_ROWS)
         return None
 
     def release(self, parent: TaskRow, limit: int) -> int:

@@ -181,14 +181,17 @@ def _take_tasks(draft: Draft, asked: Claim) -> Iterator[TaskRow]:
         if room <= 0 or draft.doc("pause", slot.queue) is not None:
             continue
         name = (slot.queue, slot.lane)
+        given = 0
         for row in islice(_ready(draft, name, touched.get(name)), room):
-            left -= 1
-            taken[slot.lane] = taken.get(slot.lane, 0) + 1
-            draft.free_key(row, "start")
+            given += 1
+            if row.unique is not None:
+                draft.free_key(row, "start")
             change = _taken(asked, row)
             change["attempt"] = row.attempt + 1
             change["started_at"] = draft.now
             yield draft.set(row, change)
+        left -= given
+        taken[slot.lane] = taken.get(slot.lane, 0) + given
 
 
 def _ready(draft: Draft, name: Name, touched: list[Rank] | None) -> Iterator[TaskRow]:

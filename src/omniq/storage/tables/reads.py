@@ -83,7 +83,7 @@ def _matches(f: TaskFilter, text: str | None, row: TaskRow) -> bool:
 
 def count_tasks(state: State, now: Ms) -> list[QueueCount]:
     """Rows by queue and status, counted as they changed, not now."""
-    counts = Counter(state.counts)
+    counts = Counter(state.tallies())
     for until, id in state.leaving.walk():
         if until > now:
             break

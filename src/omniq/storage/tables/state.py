@@ -71,7 +71,8 @@ class State:
         self.ids: list[str] = []
         """Sorted; ids of deleted rows linger until they are the half."""
         self.lines: dict[tuple[str, str], Line] = {}
-        self.counts: Counter[tuple[str, Status]] = Counter()
+        self.counts: dict[str, dict[Status, int]] = {}
+        """Queue -> status -> how many."""
         self.running: dict[str, dict[str, None]] = {}
         """Owner -> ids, in the order they were claimed."""
         self.stranded: dict[str, None] = {}
@@ -123,6 +124,15 @@ class State:
         """An event by its number, if it is still kept."""
         at = number - 1 - self.forgotten
         return self.events[at] if 0 <= at < len(self.events) else None
+
+    def tallies(self) -> dict[tuple[str, Status], int]:
+        """How many rows of each queue and status there are, where there are any."""
+        return {
+            (queue, status): count
+            for queue, held in self.counts.items()
+            for status, count in held.items()
+            if count
+        }
 
     def visible(self, row: TaskRow, now: Ms) -> bool:
         """Whether reads show a row: within its stamp, or kept for a child."""
@@ -190,7 +200,10 @@ class State:
         else:
             was = old.status
             if was is _RUNNING:
-                self._put_ran(old, row, topics)
+                if status is not _RUNNING:
+                    self._drop_running(old)
+                else:
+                    self._put_ran(old, row, topics)
         if status is not was:
             self._put_status(was, row, topics)
         if status is _READY:
@@ -221,9 +234,12 @@ class State:
 
     def _put_status(self, was: Status | None, row: TaskRow, topics: set[str]) -> None:
         id, status = row.id, row.status
-        self.counts[row.queue, status] += 1
+        counts = self.counts.get(row.queue)
+        if counts is None:
+            counts = self.counts[row.queue] = {}
+        counts[status] = counts.get(status, 0) + 1
         if was is not None:
-            self.counts[row.queue, was] -= 1
+            counts[was] -= 1
         if was is _WAITING:
             self.stranded.pop(id, None)
         if status is _RUNNING:
@@ -239,10 +255,8 @@ class State:
             self._put_finished(id, 1)
 
     def _put_ran(self, old: TaskRow, row: TaskRow, topics: set[str]) -> None:
-        """A row that was running goes on, changes hands, or stops."""
-        if row.status is not _RUNNING:
-            self._drop_running(old)
-        elif row.claim != old.claim or row.owner != old.owner:
+        """A row that was running goes on, or changes hands."""
+        if row.claim != old.claim or row.owner != old.owner:
             self._drop_running(old)
             self.running.setdefault(row.owner or "", {})[row.id] = None
         elif row.cancel and not old.cancel:
@@ -258,7 +272,7 @@ class State:
 
     def _drop_row(self, id: str) -> None:
         row = self.rows.pop(id)
-        self.counts[row.queue, row.status] -= 1
+        self.counts[row.queue][row.status] -= 1
         if row.status is _RUNNING:
             self._drop_running(row)
         self.stranded.pop(id, None)
