@@ -7,7 +7,7 @@ import logging
 import random
 from contextlib import suppress
 
-from omniq.errors import StorageError
+from omniq.errors import StorageError, StorageUnavailable
 from omniq.queue.stores import Stores
 
 log = logging.getLogger("omniq.queue")
@@ -47,5 +47,7 @@ class Janitor:
                 full = True
                 while full:
                     full = await self._stores.sweep(self._limit) >= self._limit
+            except StorageUnavailable as error:  # told by those whose work waits for it
+                log.debug("swept later: %s", error)
             except StorageError as error:
                 log.warning("sweep failed, tried again in %.0f s: %s", self._interval, error)
