@@ -149,11 +149,13 @@ class AsyncPostgresStorage(AsyncStorage):
             if not self._open:
                 return
             self._open = False
-            if self._listener is not None:
-                await self._listener.close()
-                self._listener = None
-            await self._notifier.close()
-            await self._database.close()
+            listener, self._listener = self._listener, None
+            # Side by side: each waits for a server that may never say goodbye.
+            await asyncio.gather(
+                *([listener.close()] if listener is not None else ()),
+                self._notifier.close(),
+                self._database.close(),
+            )
 
     def twin(self) -> Self:
         return type(self)(
