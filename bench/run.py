@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine
@@ -202,6 +203,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one short run")
     chosen = parser.parse_args()
     runs, tasks = (1, 2_000) if chosen.quick else (5, 20_000)
+    logging.getLogger("omniq").setLevel(logging.ERROR)  # how durable NATS is, at every run
     for name in chosen.which or MEASUREMENTS:
         MEASUREMENTS[name](runs, tasks, chosen.place or list(PLACES))
 
