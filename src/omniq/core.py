@@ -298,7 +298,8 @@ class AsyncOmniQ:
         `connection`: they become part of the transaction open there.
         """
         session, tasks = await self._ready(), list(tasks)
-        inserts = [session.engine.insert(checked(task)) for task in tasks]
+        now = session.engine.clock.now()
+        inserts = [session.engine.insert(checked(task), now) for task in tasks]
         if connection is not None and self.instead is None:
             return await self._join(session, connection, inserts)
         await session.announce(insert.row.queue for insert in inserts)

@@ -116,14 +116,17 @@ class Engine:
 
     # -- from a task to its insert -------------------------------------------------------
 
-    def insert(self, task: Task) -> Insert:
-        """The unit that stores a task; raises InvalidTask and SerializationError."""
+    def insert(self, task: Task, now: Ms | None = None) -> Insert:
+        """The unit that stores a task; raises InvalidTask and SerializationError.
+
+        `now`: when it is created, if others are created with it.
+        """
         ref = self.registry.refer(task.func)
         plan = self._plans.get(ref.name)
         if plan is None or plan.ref is not ref:
             plan = self._plans[ref.name] = self._plan(ref)
         queue = plan.queue if task.queue is UNSET else self._name(task.queue)
-        now = self.clock.now()
+        now = self.clock.now() if now is None else now
         ttl = plan.ttl if task.ttl is UNSET else checks.seconds(task.ttl, "ttl")
         args, kwargs = tuple(task.args), task.kwargs
         payload = self.manager.plain_payload(args, kwargs, ref) or self.manager.encode_call(
