@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import zlib
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from omniq.errors import StorageUnavailable
 from omniq.ids import uuid7
 from omniq.models import Applied, Dep, Insert, Move, Receipt, Status, Unit
+from omniq.models.units import is_alone
 from omniq.queue.batcher import Answer, Batcher
 from tests.conformance import kit
 
@@ -132,6 +135,44 @@ async def test_full_batches_of_new_rows_go_two_at_a_time() -> None:
     assert [answer.applied for answer in answers] == [Applied.APPLIED] * 10
 
 
+async def test_what_is_not_full_grows_until_none_is_under_way() -> None:
+    trips = Trips()
+    batcher = Batcher(trips.send, max_units=4, abreast=2)
+    trips.gate.clear()
+    putting = [asyncio.create_task(batcher.put_many([new() for _ in range(5)]))]
+    await trips.under_way.wait()
+    putting += [asyncio.create_task(batcher.put(new())) for _ in range(2)]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(trips.batches) == 1
+    trips.gate.set()
+    await asyncio.gather(*putting)
+    assert [len(b) for b in trips.batches] == [4, 3]
+
+
+async def test_a_full_batch_that_comes_during_a_trip_goes_beside_it() -> None:
+    trips = Trips()
+    batcher = Batcher(trips.send, max_units=4, abreast=2)
+    trips.gate.clear()
+    putting = [asyncio.create_task(batcher.put_many([new() for _ in range(4)]))]
+    await trips.under_way.wait()
+    putting += [asyncio.create_task(batcher.put_many([new() for _ in range(4)]))]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(trips.batches) == 2
+    trips.gate.set()
+    await asyncio.gather(*putting)
+
+
+@pytest.mark.parametrize("abreast", [1, 2])
+async def test_more_than_the_line_holds_goes_into_a_place_that_never_suspends(abreast: int) -> None:
+    async def send(units: list[Unit]) -> Receipt:
+        return Receipt([Applied.APPLIED] * len(units))
+
+    batcher = Batcher(send, max_units=2, max_backlog=4, abreast=abreast)
+    assert len(await batcher.put_many([new() for _ in range(11)])) == 11
+
+
 async def test_what_speaks_of_other_rows_waits_for_those_before_it() -> None:
     parent = new()
     others: list[list[Unit]] = [
@@ -191,3 +232,100 @@ async def test_a_drain_that_is_cancelled_tells_all_whose_batch_was_under_way() -
             task.cancel()
     ends = await asyncio.gather(*putting, return_exceptions=True)
     assert [type(end) for end in ends] == [asyncio.CancelledError] * 4
+
+
+async def test_a_drain_that_is_cancelled_before_it_began_leaves_nobody_behind() -> None:
+    trips = Trips()
+    batcher = Batcher(trips.send)
+    early = asyncio.create_task(batcher.put(move()))
+    await asyncio.sleep(0)
+    for task in asyncio.all_tasks():
+        if task.get_name() == "omniq-batcher":
+            task.cancel()
+    await asyncio.sleep(0)
+    assert (await batcher.put(move())).applied is Applied.APPLIED
+    assert (await early).applied is Applied.APPLIED
+
+
+# ---- in any order
+
+
+class Place:
+    """Suspends now and then, fails now and then, and looks at what is under way together."""
+
+    def __init__(self, chance: random.Random, abreast: int) -> None:
+        self.chance, self.abreast = chance, abreast
+        self.under_way: list[list[Unit]] = []
+        self.stored: list[Unit] = []
+
+    async def send(self, units: list[Unit]) -> Receipt:
+        together = [*self.under_way, units]
+        every = [unit for batch in together for unit in batch]
+        assert len(together) <= self.abreast
+        assert len(together) == 1 or all(map(is_alone, every))
+        assert len({about(unit) for unit in every}) == len(every)
+        self.under_way.append(units)
+        self.stored += units
+        try:
+            for _ in range(self.chance.choice([0, 0, 1, 2, 9])):
+                await asyncio.sleep(0)
+            if self.chance.random() < 0.1:
+                raise StorageUnavailable("gone")
+            return Receipt([answer_to(unit) for unit in units])
+        finally:
+            self.under_way.remove(units)
+
+
+def about(unit: Unit) -> str:
+    assert isinstance(unit, Insert | Move)
+    return unit.row.id if isinstance(unit, Insert) else unit.id
+
+
+def answer_to(unit: Unit) -> Applied:
+    return (Applied.APPLIED, Applied.ALREADY, Applied.REFUSED)[zlib.crc32(about(unit).encode()) % 3]
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_everyone_is_told_of_their_own_once_whatever_comes_together(seed: int) -> None:
+    chance = random.Random(seed)
+    place = Place(chance, chance.choice([1, 2, 3]))
+    batcher = Batcher(
+        place.send,
+        max_units=chance.choice([1, 2, 3, 5]),
+        max_backlog=chance.choice([5, 8, 30]),
+        abreast=place.abreast,
+    )
+    known = [uuid7() for _ in range(12)]
+
+    def unit() -> Unit:
+        kind = chance.random()
+        if kind < 0.8:
+            return new(None if kind < 0.6 else chance.choice(known))
+        if kind < 0.9:
+            return move(chance.choice(known))
+        return Insert(kit.row(), deps=(Dep(chance.choice(known)),))
+
+    async def caller() -> None:
+        for _ in range(chance.randrange(15)):
+            await asyncio.sleep(0)
+        units = [unit() for _ in range(chance.choice([1, 2, 7, 20, 45]))]
+        try:
+            answers = await batcher.put_many(units)
+        except StorageUnavailable:
+            return
+        assert [answer.applied for answer in answers] == list(map(answer_to, units))
+        places = [at for each in units for at, unit in enumerate(place.stored) if unit is each]
+        assert len(places) == len(units), "each is sent once"
+        assert places == sorted(places)
+
+    callers = [asyncio.create_task(caller()) for _ in range(chance.randint(3, 20))]
+    quitter = chance.choice(callers)
+    for _ in range(chance.randrange(20)):
+        await asyncio.sleep(0)
+    quitter.cancel()
+    async with asyncio.timeout(20):
+        await asyncio.wait(callers)
+        await batcher.flush()
+    for each in callers:
+        if each is not quitter:
+            each.result()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from omniq.models.units import Applied, Insert, Move, PutResult, Receipt, Unit, is_alone
@@ -64,7 +65,6 @@ _InLine = tuple[Unit, _Caller | None, int]
 class _Trip(NamedTuple):
     """A batch of new rows on its way beside others."""
 
-    task: asyncio.Task[None]
     batch: list[_InLine]
     ids: set[str]
 
@@ -73,8 +73,11 @@ class Batcher:
     """Mixes the units of many callers into few batches, each caller told of its own.
 
     A batch holds at most `max_units` and one unit per row id. With `max_backlog` units in
-    line, callers wait for room. Up to `abreast` full batches of nothing but new rows are under
-    way together. Belongs to the event loop it is used on.
+    line, callers wait for room. Belongs to the event loop it is used on.
+
+    Up to `abreast` full batches of nothing but new rows are under way together: the order of such
+    rows is in their ids, so it does not matter which batch is stored first. What is not full,
+    or speaks of other rows, waits until none is under way, and grows meanwhile.
     """
 
     def __init__(
@@ -84,6 +87,8 @@ class Batcher:
         self._max_units, self._max_backlog = max_units, max_backlog
         self._line: deque[_InLine] = deque()
         self._drain: asyncio.Task[None] | None = None
+        self._stir = asyncio.Event()
+        """A trip beside others has ended, or the line is long enough for another one."""
         self._room: deque[asyncio.Future[None]] = deque()
 
     async def put(self, unit: Unit) -> Answer:
@@ -121,31 +126,34 @@ class Batcher:
 
     def start(self) -> None:
         """Send what is in line."""
-        if self._drain is None:
+        if self._drain is None or self._drain.done():  # done: cancelled before it began
             self._drain = asyncio.get_running_loop().create_task(self._run(), name="omniq-batcher")
+        elif len(self._line) >= self._max_units:
+            self._stir.set()
 
     async def _run(self) -> None:
-        beside: deque[_Trip] = deque()
-        batch: list[_InLine] = []
+        beside: dict[asyncio.Task[None], _Trip] = {}
         try:
             while self._line or beside:
-                batch = self._take()
-                ids = self._new_ids(batch)
-                may = ids is not None and all(ids.isdisjoint(trip.ids) for trip in beside)
-                while len(beside) > (self._abreast - 1 if may else 0):
-                    await beside[0].task
-                    beside.popleft()
-                if may and ids is not None:
-                    beside.append(_Trip(asyncio.create_task(self._trip(batch)), batch, ids))
-                elif batch:
-                    await self._trip(batch)
+                if (ids := self._new_ids(beside.values())) is not None:
+                    batch = self._take()
+                    task = asyncio.create_task(self._trip(batch), name="omniq-trip")
+                    task.add_done_callback(lambda _: self._stir.set())
+                    beside[task] = _Trip(batch, ids)
+                elif beside:
+                    await self._stir.wait()
+                    self._stir.clear()
+                    for task in [each for each in beside if each.done()]:
+                        del beside[task]
+                        task.result()
+                else:
+                    await self._trip(self._take())
         finally:
             self._drain = None
             left = asyncio.CancelledError()
-            for trip in beside:
-                trip.task.cancel()
+            for task, trip in beside.items():
+                task.cancel()
                 _fail(trip.batch, left)
-            _fail(batch, left)
             _fail(self._line, left)
             self._line.clear()
             while self._room:  # nobody goes on taking from the line: those behind it leave too
@@ -165,16 +173,17 @@ class Batcher:
             if not room.done():
                 room.set_result(None)
 
-    def _new_ids(self, batch: list[_InLine]) -> set[str] | None:
-        """Ids of a batch that may go beside another: full, and all of it rows of their own.
-
-        The order of such rows is in their ids. What is not full had better grow meanwhile.
-        """
-        if self._abreast < 2 or len(batch) < self._max_units:
+    def _new_ids(self, beside: Collection[_Trip]) -> set[str] | None:
+        """Ids of the batch at the head of the line, if it may go beside those under way."""
+        size = self._max_units
+        if len(beside) == self._abreast or self._abreast < 2 or len(self._line) < size:
             return None
-        if not all(is_alone(unit) for unit, _, _ in batch):
+        units = [unit for unit, _, _ in islice(self._line, size)]
+        if not all(map(is_alone, units)):
             return None
-        return {unit.row.id for unit, _, _ in batch if isinstance(unit, Insert)}
+        ids = {unit.row.id for unit in units if isinstance(unit, Insert)}
+        apart = len(ids) == size and all(ids.isdisjoint(trip.ids) for trip in beside)
+        return ids if apart else None
 
     def _take(self) -> list[_InLine]:
         batch: list[_InLine] = []
