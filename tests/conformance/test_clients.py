@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 
 import pytest
 
-from omniq.models import PutDoc, Status, Unique
+from omniq.models import Insert, PutDoc, Status, Unique
 from omniq.models.filters import TaskFilter
 from omniq.storage.base import AsyncStorage
 
@@ -84,6 +85,28 @@ async def test_of_two_inserts_of_one_id_one_is_applied(make_storage: MakeStorage
         unit = insert()
         answers = await asyncio.gather(*(outcome(client, unit) for client in clients))
         assert sorted(answers) == [APPLIED] + [ALREADY] * (CLIENTS - 1)
+
+
+async def test_batches_of_the_same_rows_store_each_once(make_storage: MakeStorage) -> None:
+    """Sent again by others, in any order and in parts, as after lost answers."""
+    clients = [await make_storage() for _ in range(CLIENTS)]
+    for seed in range(5):
+        units = [insert() for _ in range(40)]
+
+        async def put(client: AsyncStorage, order: random.Random, units: list[Insert]) -> list[str]:
+            part = order.sample(units, 30)
+            receipt = await client.apply(part)
+            assert set(receipt.outcome) <= {APPLIED, ALREADY}
+            pairs = zip(part, receipt.outcome, strict=True)
+            return [unit.row.id for unit, applied in pairs if applied is APPLIED]
+
+        shares = await asyncio.gather(
+            *(put(c, random.Random(f"{seed}/{n}"), units) for n, c in enumerate(clients))
+        )
+        stored = Counter(id for share in shares for id in share)
+        assert set(stored.values()) == {1}
+        there = await clients[0].get_tasks([unit.row.id for unit in units])
+        assert {row.id for row in there} == set(stored)
 
 
 async def test_of_several_rivals_for_a_key_one_gets_it(make_storage: MakeStorage) -> None:

@@ -198,3 +198,28 @@ async def test_a_foreign_transaction_may_wake_any_number_of_queues(
         async with asyncio.timeout(PATIENCE):
             while len(heard) < len(queues):
                 heard |= await ear.wait()
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "taken back"])
+async def test_new_rows_that_meet_their_first_copy_in_another_transaction(
+    storage: AsyncPostgresStorage, postgres_url: str, hand: Hand, kept: bool
+) -> None:
+    """Behind a pooler with an old snapshot for a default: what is there cannot be seen at first."""
+    other, watch, admin = await hand(), await hand(), await hand()
+    units = [kit.insert() for _ in range(3)]
+    role = await admin.fetchval("SELECT current_user")
+    level = "default_transaction_isolation"
+    await admin.execute(f"ALTER ROLE {role} SET {level} = 'repeatable read'")
+    try:
+        async with new(postgres_url, namespace=storage.namespace, pgbouncer=True) as again:
+            transaction = other.transaction(isolation="read_committed")
+            await transaction.start()
+            await apply(other, storage, *units)
+            sent = asyncio.create_task(again.apply(units))
+            await until_blocked(watch, behind=other)
+            await (transaction.commit() if kept else transaction.rollback())
+            receipt = await asyncio.wait_for(sent, PATIENCE)
+    finally:
+        await admin.execute(f"ALTER ROLE {role} RESET {level}")
+    assert receipt.outcome == [Applied.ALREADY if kept else Applied.APPLIED] * 3
+    assert len(await storage.get_tasks([unit.row.id for unit in units])) == 3

@@ -168,9 +168,9 @@ BEGIN
                 v_done := v_known;
                 SELECT array_agg(t.id ORDER BY t.id) INTO v_known
                 FROM {schema}.task t WHERE t.id = ANY (v_id);
-                IF v_known IS NOT DISTINCT FROM v_done
-                    AND current_setting('transaction_isolation') <> 'read committed' THEN
-                    RAISE;  -- the row is too new for this transaction to see it, and will be
+                IF v_known IS NOT DISTINCT FROM v_done THEN
+                    -- Too new for this transaction to see it, or gone already: a matter of once more.
+                    RAISE 'a row of this id came between' USING ERRCODE = 'serialization_failure';
                 END IF;
             END;
         END LOOP;
