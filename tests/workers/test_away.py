@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +15,8 @@ from omniq.errors import StorageUnavailable
 from omniq.ids import uuid7
 from omniq.models import Status
 from omniq.models.filters import Batch, Claim, Held, HeldTask
-from omniq.models.row import TaskRow
-from omniq.models.units import Receipt, Unit
+from omniq.models.row import Doc, TaskRow
+from omniq.models.units import Move, Receipt, Unit
 from omniq.queue import waiting
 from omniq.storage.memory import AsyncMemoryStorage
 from omniq.workers import pool, pump
@@ -163,6 +164,100 @@ async def test_a_stop_waits_longer_for_a_store_that_is_to_hear_how_tasks_ended(
     assert (row.status, row.attempt) == (Status.SUCCEEDED, 1)
 
 
+async def test_a_stop_waits_for_an_end_that_is_on_its_way(
+    place: Leaving, queue: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is slow, not away, and nobody knows which."""
+    monkeypatch.setattr(pool, "LEAVING", 600.0)
+    monkeypatch.setattr(pool, "LEAVING_IN_VAIN", 0.01)
+    monkeypatch.setattr(pump, "MUTE", 0.0)
+    told, heard = asyncio.Event(), asyncio.Event()
+
+    def slow(call: Any) -> Any:
+        async def slowed(units: Sequence[Unit], *more: Any) -> Any:
+            if any(isinstance(unit, Move) for unit in units):
+                told.set()
+                await heard.wait()
+            return await call(units, *more)
+
+        return slowed
+
+    monkeypatch.setattr(place, "apply", slow(place.apply))
+    monkeypatch.setattr(place, "exchange", slow(place.exchange))
+    handle = await queue.enqueue(asyncio.sleep, (0, "rested"))
+    await asyncio.wait_for(told.wait(), 10)
+    stopping = asyncio.create_task(queue.stop_worker())
+    done, _ = await asyncio.wait([stopping], timeout=0.2)  # twenty times what it waits in vain
+    assert not done
+    heard.set()
+    await asyncio.wait_for(stopping, 30)
+    assert (await queue.info(handle)).row.status is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize("fails", [True, False], ids=["failed", "given back"])
+async def test_a_stop_waits_for_a_store_that_is_to_hear_of_a_way_back(
+    place: Leaving, queue: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """Else an attempt's error would be lost, or a task that was only stopped count as lost."""
+    monkeypatch.setattr(pool, "LEAVING", 600.0)
+    monkeypatch.setattr(pool, "LEAVING_IN_VAIN", 0.01)
+    entered, may_end = asyncio.Event(), asyncio.Event()
+
+    @task(f"tests.{uuid7()}", retries=3)
+    async def hold() -> None:
+        entered.set()
+        await may_end.wait()
+        raise ValueError("no")
+
+    handle = await queue.enqueue(hold)
+    worker = await queue.start_worker()
+    await asyncio.wait_for(entered.wait(), 10)
+    place.away = True
+    if fails:
+        may_end.set()
+        await until(lambda: not worker.running)
+    stopping = asyncio.create_task(worker.stop(0))
+    missed = place.missed
+    await until(lambda: not worker.running and place.missed > missed + 50)
+    assert not stopping.done()
+    place.away = False
+    await asyncio.wait_for(stopping, 30)
+    row = (await queue.info(handle)).row
+    assert row.status is (Status.SCHEDULED if fails else Status.READY)
+    assert (row.attempt, row.losses) == (1 if fails else 0, 0)
+
+
+async def test_a_wait_given_up_leaves_no_outage_behind(
+    place: Leaving,
+    queue: AsyncOmniQ,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    worker = await queue.start_worker()
+    asked = asyncio.Event()
+    get_docs = place.get_docs
+
+    async def none(kind: str, **more: Any) -> list[Doc]:
+        if kind != "queue":
+            return await get_docs(kind, **more)
+        asked.set()
+        raise StorageUnavailable("no names")
+
+    monkeypatch.setattr(place, "get_docs", none)
+    waiting = asyncio.create_task(worker.emptied())
+    await asyncio.wait_for(asked.wait(), 10)
+    await until(lambda: "no names" in caplog.text)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    monkeypatch.setattr(place, "get_docs", get_docs)
+    caplog.clear()
+    place.away = True
+    await until(lambda: place.missed > 2)
+    assert "trying again" in caplog.text, "this outage is another one"
+    place.away = False
+    await until(lambda: "answers again" in caplog.text)
+
+
 async def test_ends_the_store_never_heard_of_are_said(
     place: Leaving,
     queue: AsyncOmniQ,
@@ -184,4 +279,4 @@ async def test_ends_the_store_never_heard_of_are_said(
     await until(lambda: place.missed > 2)
     with caplog.at_level(logging.WARNING, logger="omniq.worker"):
         await queue.stop_worker()
-    assert "the store has not heard of the end of 1 task" in caplog.text
+    assert "the store may not have heard what became of 1 task" in caplog.text

@@ -46,6 +46,11 @@ class Outage:
                 return
             self._next = now + self._pause
 
+    def given_up(self, what: str) -> None:
+        """A call that failed will not be made again, so it tells no more of the store."""
+        with self._lock:
+            self._failing.discard(what)
+
     def answered(self, what: str) -> None:
         """A call went through."""
         if what not in self._failing:

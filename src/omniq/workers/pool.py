@@ -169,8 +169,10 @@ class Pool:
                 await pump.give_back((await self._stores.tasks.extend(self.id, 0, ())).unknown)
                 await pump.flush()
         if unheard := pump.unheard:
-            ends = "1 task" if unheard == 1 else f"{unheard} tasks"
-            log.warning("the store has not heard of the end of %s: run again after its lease", ends)
+            tasks = "1 task" if unheard == 1 else f"{unheard} tasks"
+            log.warning(
+                "the store may not have heard what became of %s: run again after the lease", tasks
+            )
         for task in self._tasks:
             task.cancel()
         self._tasks, self._pump, self._beat = [], None, None
@@ -236,14 +238,17 @@ class Pool:
                 heard = await ear.wait()
 
     async def _learn_surely(self) -> None:
-        while True:
-            try:
-                await self._learn()
-            except StorageError as error:
-                self._outage.failed(UNREAD, error)
-                await asyncio.sleep(1.0)
-            else:
-                return self._outage.answered(UNREAD)
+        try:
+            while True:
+                try:
+                    await self._learn()
+                except StorageError as error:
+                    self._outage.failed(UNREAD, error)
+                    await asyncio.sleep(1.0)
+                else:
+                    return self._outage.answered(UNREAD)
+        finally:
+            self._outage.given_up(UNREAD)
 
     async def _learn(self) -> None:
         if self._names.all:

@@ -89,6 +89,8 @@ class Pump:
         self.running: dict[str, Run] = {}
         """Claimed and not settled, whether begun or waiting for a slot."""
         self._ended: deque[tuple[TaskRow, Move]] = deque()
+        self._telling: list[tuple[TaskRow, Move]] = []
+        """Those the trip that is under way tells of."""
         self._extra: list[Unit] = []
         self._progress: set[str] = set()
         self._wake = asyncio.Event()
@@ -127,9 +129,8 @@ class Pump:
 
     @property
     def unheard(self) -> int:
-        """How many tasks have ended, and the store may not know it."""
-        ended = {row.id for row, move in self._ended if move.to is not Status.READY}
-        return len(ended | self._unsure)
+        """How many tasks have ended or were given back, and the store may not know it."""
+        return len({row.id for row, _ in (*self._ended, *self._telling)} | self._unsure)
 
     @property
     def mute(self) -> bool:
@@ -282,6 +283,7 @@ class Pump:
         claim = None if self.stopping else self._unanswered or self._claim()
         if not units and claim is None:
             return False
+        self._telling = ended
         try:
             receipt, batch = await self._trip(units, claim)
         except BaseException:  # nothing is known of it: all of it is sent again
@@ -290,7 +292,7 @@ class Pump:
             self._unsure.update(row.id for row, _ in ended)
             raise
         finally:
-            self._asked_at = math.inf
+            self._asked_at, self._telling = math.inf, []
         if ended:
             self._check(ended, receipt)
         if receipt.woken:
