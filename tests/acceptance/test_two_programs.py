@@ -81,8 +81,11 @@ def test_it_runs_on_every_place(
     program = tmp_path / "program.py"
     text = re.sub(r'storage_type="\w+"', f'storage_type="{storage}"', PROGRAMS[face])
     program.write_text(text)
-    assert run(program, **env) == (0, "Result: 15\n", "")
-    assert run(program, **env) == (0, "Result: 15\n", ""), "and again, beside the first run's"
+    for again in ("", "and again, beside the first run's"):
+        status, out, err = run(program, **env)
+        assert (status, out) == (0, "Result: 15\n"), again
+        # NATS keeps for two minutes in memory what it acknowledged, which people should know of.
+        assert not err if storage != "nats" else "sync_interval" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("face", PROGRAMS)
@@ -143,6 +146,7 @@ def test_two_scripts_share_a_directory_but_not_their_functions(tmp_path: Path) -
             text=True,
             timeout=60,
         )
-        assert (done.returncode, done.stderr) == (0, "")
+        assert done.returncode == 0
+        assert all("is not that script" in line for line in done.stderr.splitlines())
         assert done.stdout == f"({name!r}, {mine})\n({name!r}, {theirs})\n"
     assert (tmp_path / ".omniq").is_dir()
