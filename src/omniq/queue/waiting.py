@@ -23,6 +23,8 @@ log = logging.getLogger("omniq.queue")
 CHUNK = 200
 POLL = 1.0
 """Seconds after which open ids are read even if nobody woke us (a push may get lost)."""
+QUIET = 120.0
+"""Seconds without a failed read after which the next one is told as another outage."""
 UNREAD = "results cannot be waited for"
 
 
@@ -47,7 +49,7 @@ class Waiter:
         self._fresh = asyncio.Event()
         self._hints: set[str] = set()
         self._loop: asyncio.Task[None] | None = None
-        self._outage = Outage(log)
+        self._outage, self._failed_at = Outage(log), 0.0
 
     def wait_for(self, id: str) -> asyncio.Future[Ended | None]:
         """A future of how the task ended; None: no such task."""
@@ -84,7 +86,7 @@ class Waiter:
             try:
                 await self._serve()
             except StorageError as error:
-                self._outage.failed(UNREAD, error)
+                self._failed(error)
                 await asyncio.sleep(POLL)
             except Exception as error:
                 log.exception("the waiter stumbled: this is a bug in OmniQ")
@@ -99,7 +101,6 @@ class Waiter:
         loop = asyncio.get_running_loop()
         while True:
             if not self._open:
-                self._outage = Outage(log)  # nobody asks, so nobody sees how long it lasts
                 self._fresh.clear()
                 await self._fresh.wait()
             async with self._stores.tasks.listen({self._inbox}) as ear:
@@ -146,7 +147,7 @@ class Waiter:
                 done = [row for row in rows if row.status is Status.SUCCEEDED]
                 results, why = await self._stores.read_known(done) if done else ({}, "")
             except StorageError as error:
-                self._outage.failed(UNREAD, error)
+                self._failed(error)
                 return foreign
             self._outage.answered(UNREAD)
             if why:  # their place is down: others are told all the same
@@ -164,6 +165,13 @@ class Waiter:
                 elif row.reply != self._client:
                     foreign = True
         return foreign
+
+    def _failed(self, error: StorageError) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._failed_at > QUIET:  # nobody has asked, and it may have been back
+            self._outage = Outage(log)
+        self._failed_at = now
+        self._outage.failed(UNREAD, error)
 
 
 def _ended_at(row: TaskRow) -> int:
