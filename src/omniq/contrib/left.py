@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from omniq.core import AsyncOmniQ
@@ -12,24 +13,33 @@ from omniq.models.status import EventType, Status
 PAGE, PAGES = 500, 20
 """How many events are read at most: every task leaves one each time it is given back."""
 SHOWN = 3
+_WAITING = (Status.SCHEDULED, Status.READY)
 _GIVEN_BACK = EventFilter(types=(EventType.UNKNOWN_FUNCTION,), newest_first=True)
 
 
 async def left_behind(queue: AsyncOmniQ, serves: Callable[[str], bool]) -> list[str]:
-    """One line for each function that tasks in the served queues wait for in vain.
+    """One line for each function that tasks in the served queues wait for and nobody here knows.
 
-    Known from the events, so nothing is found if only errors are kept of those.
+    Some worker found that out for itself, and left an event: nothing is found if only errors
+    are kept of those. Raises StorageError.
     """
     last = await _last_given_back(queue)
-    waiting: dict[str, list[TaskEvent]] = {}
+    engine = queue.engine
+    whys: dict[tuple[str, bytes], str] = {}
+    waiting: dict[str, list[str]] = {}
     ids = [event.task for event in last.values() if serves(event.queue)]
     for start in range(0, len(ids), PAGE):
         for row in await queue.stores.tasks.get_tasks(ids[start : start + PAGE]):
-            event = last[row.id]
             # Of the same epoch: nobody has taken it since.
-            if row.status in (Status.SCHEDULED, Status.READY) and row.epoch == event.epoch:
-                waiting.setdefault(event.name, []).append(event)
-    return [_told(events) for _, events in sorted(waiting.items())]
+            if row.status not in _WAITING or row.epoch != last[row.id].epoch:
+                continue
+            payload = engine.body(row).payload
+            known = (row.name, payload[:1])  # its tag: of a plain call nothing is imported
+            if why := whys.get(known) or engine.unknown(row, payload):
+                whys[known] = why
+                waiting.setdefault(why, []).append(row.id)
+            await asyncio.sleep(0)  # there may be thousands, and signals are to be heard
+    return [_told(why, ids) for why, ids in sorted(waiting.items())]
 
 
 async def _last_given_back(queue: AsyncOmniQ) -> dict[str, TaskEvent]:
@@ -47,8 +57,8 @@ async def _last_given_back(queue: AsyncOmniQ) -> dict[str, TaskEvent]:
     return last
 
 
-def _told(events: list[TaskEvent]) -> str:
-    number = "1 task" if len(events) == 1 else f"{len(events)} tasks"
-    which = ", ".join(event.task for event in events[:SHOWN])
-    more = ", ..." if len(events) > SHOWN else ""
-    return f"Left: {number} ({which}{more}), since {events[0].data['reason']}."
+def _told(why: str, ids: list[str]) -> str:
+    number = "1 task" if len(ids) == 1 else f"{len(ids)} tasks"
+    which = ", ".join(ids[:SHOWN])
+    more = ", ..." if len(ids) > SHOWN else ""
+    return f"Left: {number} ({which}{more}), since {why}."

@@ -19,12 +19,15 @@ from omniq.contrib.host import Host, OwnLoop
 from omniq.contrib.left import left_behind
 from omniq.contrib.signals import StopSignals
 from omniq.core import AsyncOmniQ
+from omniq.errors import StorageError
 from omniq.workers import Quota, WorkerPool
 
 Say = Callable[[str], None]
 
 HURRY = 3.0
 """Seconds a forced stop may take to give back what runs."""
+LOOKING = 5.0
+"""Seconds a batch may take to find out what it leaves behind."""
 FORCE = "press Ctrl-C again to force"
 EMPTIED = "Nothing is left that could run now."
 LEFT = 3
@@ -111,11 +114,10 @@ async def _run(
                 say(f"Working on {queue.describe()} with {worker.describe()}.")
             say("Ctrl-C lets running tasks end and leaves; twice leaves at once.")
             if (enough := await _until_over(workers, wanted, quota, stop)) is not None:
-                if enough == EMPTIED:
-                    left = await _left(host.queues, wanted)
-                for line in (enough, *left):
-                    say(line)
-            else:
+                say(enough)
+            if enough == EMPTIED:
+                left = await _left(host.queues, wanted, stop, say)
+            if stop.drain.is_set():
                 grace = max(_grace(worker, stop) for worker in workers)
                 say(f"Stopping: {_running(workers)} may go on for {grace:g} s; {FORCE}.")
             draining = asyncio.create_task(_drain(workers, stop))
@@ -150,10 +152,34 @@ async def _until_over(
             each.cancel()
 
 
-async def _left(queues: Sequence[AsyncOmniQ], wanted: Wanted) -> list[str]:
-    return [
-        line for queue in queues for line in await left_behind(queue, partial(wanted.serves, queue))
-    ]
+async def _left(
+    queues: Sequence[AsyncOmniQ], wanted: Wanted, stop: StopSignals, say: Say
+) -> list[str]:
+    """What is left behind for want of its function, said; the first signal ends the look."""
+    looks = asyncio.gather(*(_look(queue, wanted, say) for queue in queues))
+    told = asyncio.create_task(stop.drain.wait())
+    await asyncio.wait((looks, told), return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if not looks.done():
+        looks.cancel()
+        await asyncio.wait((looks,), timeout=1.0)
+        return []
+    left = [line for lines in looks.result() for line in lines]
+    for line in left:
+        say(line)
+    return left
+
+
+async def _look(queue: AsyncOmniQ, wanted: Wanted, say: Say) -> list[str]:
+    try:
+        async with asyncio.timeout(LOOKING):
+            return await left_behind(queue, partial(wanted.serves, queue))
+    except TimeoutError:
+        why = f"looking took longer than {LOOKING:g} s"
+    except StorageError as error:
+        why = str(error)
+    say(f"It cannot be told whether tasks wait for a function that is unknown here: {why}.")
+    return []
 
 
 async def _all(waits: Iterable[Coroutine[Any, Any, None]]) -> None:
