@@ -41,7 +41,7 @@ from omniq.storage.tables.segment import (
 
 EVERY: Final = 256
 """Segments after which a checkpoint is due."""
-BYTES: Final = 8 << 20
+BYTES: Final = 16 << 20
 """Or bytes of segments."""
 SHARE: Final = 20
 """A checkpoint is written when this many times the last one's duration has passed since."""
