@@ -68,6 +68,24 @@ async def queue(
         place.away = False
 
 
+def slowed(place: Leaving, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+    """The first is set when the place is told of an end; it hears of it when the second is."""
+    told, heard = asyncio.Event(), asyncio.Event()
+
+    def slow(call: Any) -> Any:
+        async def later(units: Sequence[Unit], *more: Any) -> Any:
+            if any(isinstance(unit, Move) for unit in units):
+                told.set()
+                await heard.wait()
+            return await call(units, *more)
+
+        return later
+
+    monkeypatch.setattr(place, "apply", slow(place.apply))
+    monkeypatch.setattr(place, "exchange", slow(place.exchange))
+    return told, heard
+
+
 async def test_an_outage_is_no_stream_of_warnings(
     place: Leaving, queue: AsyncOmniQ, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -171,19 +189,7 @@ async def test_a_stop_waits_for_an_end_that_is_on_its_way(
     monkeypatch.setattr(pool, "LEAVING", 600.0)
     monkeypatch.setattr(pool, "LEAVING_IN_VAIN", 0.01)
     monkeypatch.setattr(pump, "MUTE", 0.0)
-    told, heard = asyncio.Event(), asyncio.Event()
-
-    def slow(call: Any) -> Any:
-        async def slowed(units: Sequence[Unit], *more: Any) -> Any:
-            if any(isinstance(unit, Move) for unit in units):
-                told.set()
-                await heard.wait()
-            return await call(units, *more)
-
-        return slowed
-
-    monkeypatch.setattr(place, "apply", slow(place.apply))
-    monkeypatch.setattr(place, "exchange", slow(place.exchange))
+    told, heard = slowed(place, monkeypatch)
     handle = await queue.enqueue(asyncio.sleep, (0, "rested"))
     await asyncio.wait_for(told.wait(), 10)
     stopping = asyncio.create_task(queue.stop_worker())
@@ -192,6 +198,37 @@ async def test_a_stop_waits_for_an_end_that_is_on_its_way(
     heard.set()
     await asyncio.wait_for(stopping, 30)
     assert (await queue.info(handle)).row.status is Status.SUCCEEDED
+
+
+async def test_what_ended_is_not_given_back_while_the_store_is_slow_to_hear_of_it(
+    place: Leaving,
+    queue: AsyncOmniQ,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nor however often the heart beats meanwhile, as on SQLite whenever anybody writes."""
+    told, heard = slowed(place, monkeypatch)
+    beats = 0
+    heard_of = pool.Pool._heard
+
+    def counted(self: pool.Pool, said: Sequence[HeldTask], held: Held) -> None:
+        nonlocal beats
+        assert held.unknown, "leased to the worker, and it runs no more"
+        beats += 1
+        heard_of(self, said, held)
+
+    monkeypatch.setattr(pool.Pool, "_heard", counted)
+    worker = await queue.start_worker()
+    handle = await queue.enqueue(asyncio.sleep, (0, "rested"))
+    await asyncio.wait_for(told.wait(), 10)
+    assert worker._pool._beat is not None
+    for beat in range(1, 6):
+        worker._pool._beat.now()
+        await until(lambda beat=beat: beats >= beat)
+    heard.set()
+    assert await handle.result(30) == "rested"
+    await queue.stop_worker()
+    assert "taken over" not in caplog.text
 
 
 @pytest.mark.parametrize("fails", [True, False], ids=["failed", "given back"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -39,6 +40,9 @@ LEAVING_IN_VAIN = 1.0
 CARD = "worker"
 CARD_EVERY = 2.0
 """Seconds between two cards; what a dashboard shows of a worker is at most so old."""
+DOUBT = 4
+"""After this part of a lease, what is leased to us and was never seen is given back. A beat comes
+every third of it, and besides whenever something is signalled."""
 UNHEARD = "listening fails"
 """Then the pump looks by itself."""
 UNREAD = "the queues' names cannot be read"
@@ -79,7 +83,8 @@ class Pool:
         self._settled = settled
         self._outage = Outage(log)
         self._tasks: list[asyncio.Task[None]] = []
-        self._doubtful: dict[str, str] = {}
+        self._doubtful: dict[tuple[str, str], float] = {}
+        """Id and claim of what is leased to us and does not run here -> when that was first seen."""
         self._giving: asyncio.Task[None] | None = None
         self._started_at = 0
         self._pump: Pump | None = None
@@ -285,12 +290,17 @@ class Pool:
                 run = pump.running.get(id)
                 if run is not None and run.row.epoch == epochs[id]:  # not claimed anew since
                     pump.interrupt(id, reason)
-        unknown = {task.id: task for task in held.unknown if task.id not in pump.running}
-        again = [task for id, task in unknown.items() if self._doubtful.get(id) == task.claim]
-        self._doubtful = {id: task.claim for id, task in unknown.items()}
+        now = time.monotonic()
+        unknown = [task for task in held.unknown if task.id not in pump.running]
+        self._doubtful = {
+            (task.id, task.claim): self._doubtful.get((task.id, task.claim), now)
+            for task in unknown
+        }
+        before = now - self._lease / DOUBT
+        again = [task for task in unknown if self._doubtful[task.id, task.claim] <= before]
         if again:
-            # Leased to us at two beats in a row, yet never seen: the answer to that claim was
-            # lost. They are given back at once and do not wait for the lease to run out.
+            # Leased to us for so long, yet never seen: the answer to that claim was lost.
+            # They are given back at once and do not wait for the lease to run out.
             self._giving = asyncio.create_task(self._give_back(again), name="omniq-give-back")
 
     async def _give_back(self, held: Sequence[HeldTask]) -> None:

@@ -245,10 +245,11 @@ class Pump:
         claims = {task.id: task.claim for task in held}
         rows = await self._stores.tasks.get_tasks(list(claims))
         now, rules = self._engine.clock.now(), self._engine.rules
+        ended = {row.id for row, _ in (*self._ended, *self._telling)}
         for row in rows:
             if row.status is not Status.RUNNING or row.claim != claims[row.id]:
                 continue
-            if row.id in self.running or any(known.id == row.id for known, _ in self._ended):
+            if row.id in self.running or row.id in ended:
                 continue  # the answer came after all
             if self._unanswered is not None and row.claim == self._unanswered.request:
                 continue  # the answer may still come
