@@ -231,6 +231,35 @@ async def test_what_ended_is_not_given_back_while_the_store_is_slow_to_hear_of_i
     assert "taken over" not in caplog.text
 
 
+async def test_what_a_claim_brings_after_the_stop_began_is_given_back(
+    place: Leaving, queue: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claim was under way for longer than the grace; its tasks would run for an hour."""
+    monkeypatch.setattr(pool, "LEAVING", 600.0)
+    claimed, answer = asyncio.Event(), asyncio.Event()
+    exchange = place.exchange
+
+    async def slow(units: Sequence[Unit], claim: Claim) -> tuple[Receipt, Batch]:
+        receipt, batch = await exchange(units, claim)
+        if batch.tasks:
+            claimed.set()
+            await answer.wait()
+        return receipt, batch
+
+    monkeypatch.setattr(place, "exchange", slow)
+    worker = await queue.start_worker()
+    handle = await queue.enqueue(asyncio.sleep, (3600,))
+    await asyncio.wait_for(claimed.wait(), 10)
+    told = asyncio.Event()
+    monkeypatch.setattr(worker._pool._pump, "give_back_rest", told.set)
+    stopping = asyncio.create_task(worker.stop(0))
+    await asyncio.wait_for(told.wait(), 10)
+    answer.set()
+    await asyncio.wait_for(stopping, 30)
+    row = (await queue.info(handle)).row
+    assert (row.status, row.attempt) == (Status.READY, 0)
+
+
 @pytest.mark.parametrize("fails", [True, False], ids=["failed", "given back"])
 async def test_a_stop_waits_for_a_store_that_is_to_hear_of_a_way_back(
     place: Leaving, queue: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch, fails: bool

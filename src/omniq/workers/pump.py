@@ -369,7 +369,9 @@ class Pump:
             if body is not None:
                 run = self.running[row.id] = Run(row, body, self._note)
                 lane = self._lanes[row.lane]
-                if lane.free:
+                if self.stopping:  # asked for before the stop began
+                    self.ended(run, Released(started=False))
+                elif lane.free:
                     lane.submit(run)
                 else:
                     self._ahead.wait(lane, run)
