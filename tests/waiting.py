@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 
@@ -13,3 +14,12 @@ async def until(true: Callable[[], object], *, patience: float = 20) -> None:
             if true():
                 return
             await asyncio.sleep(0.001)
+
+
+def blocking_until(true: Callable[[], object], *, patience: float = 20) -> None:
+    """The same where nothing is awaited."""
+    end = time.monotonic() + patience
+    while not true():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.001)
