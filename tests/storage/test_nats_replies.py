@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from omniq.errors import StorageUnavailable
-
 from tests.waiting import blocking_until
 
 from .nats_hand import Wire, new_namespace, opened
