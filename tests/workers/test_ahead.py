@@ -39,7 +39,7 @@ async def queues(tmp_path: Path) -> AsyncIterator[list[AsyncOmniQ]]:
     """Two processes' view of a place whose work goes on beside theirs."""
     async with AsyncExitStack() as stack:
         opened = [
-            AsyncOmniQ(storage_type="file", base_dir=tmp_path, retry_delay=0.01, lease=5)
+            AsyncOmniQ(storage_type="file", base_dir=tmp_path, retry_delay=0.01, lease=60)
             for _ in range(2)
         ]
         for queue in opened:

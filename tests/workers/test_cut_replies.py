@@ -21,7 +21,7 @@ from omniq.models.units import Move, Receipt, Unit
 from omniq.storage.base import AsyncStorage
 from omniq.storage.memory import AsyncMemoryStorage
 from omniq.storage.sqlite import AsyncSQLiteStorage
-from omniq.workers import pump
+from omniq.workers import pool, pump
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
@@ -142,8 +142,9 @@ async def test_a_task_that_went_back_in_line_is_told_to_nobody_as_cancelled(
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 async def test_a_claim_whose_answer_is_lost_at_the_stop_is_given_back(
-    kind: str, tmp_path: Path
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pool, "LEAVING_IN_VAIN", 60.0)  # the store is back in good time
     fate = Fate()
     async with queue_on(kind, fate, tmp_path, lease=60) as queue:
         queue.embedded = False
@@ -185,6 +186,7 @@ async def test_a_worker_that_is_alive_again_sends_what_came_of_its_tasks(tmp_pat
 
     @task(f"tests.{uuid7()}", retries=0)
     async def long() -> None:
+        fate.plan = ["before"] * 1_000_000
         entered.set()
         try:
             await asyncio.sleep(60)
@@ -196,9 +198,8 @@ async def test_a_worker_that_is_alive_again_sends_what_came_of_its_tasks(tmp_pat
         queue.embedded = False
         handle = await queue.enqueue(long)
         await queue.start_worker()
-        await asyncio.wait_for(entered.wait(), 10)
-        fate.plan = ["before"] * 1_000_000
-        await asyncio.wait_for(cleaned.wait(), 10)
+        await asyncio.wait_for(entered.wait(), 30)
+        await asyncio.wait_for(cleaned.wait(), 30)
         stopping = asyncio.create_task(queue.stop_worker(grace=0))
         await asyncio.sleep(0)
         fate.plan = []

@@ -7,7 +7,6 @@ import contextvars
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ def threads() -> set[threading.Thread]:
 
 @pytest.fixture(params=["memory", "sqlite"])
 def closed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncOmniQ:
-    return AsyncOmniQ(storage_type=request.param, base_dir=tmp_path, lease=2)
+    return AsyncOmniQ(storage_type=request.param, base_dir=tmp_path, lease=60)
 
 
 async def nothing_left() -> None:
@@ -80,7 +79,9 @@ async def test_who_waits_while_the_queue_is_closed_is_told_so(closed: AsyncOmniQ
     handle = await closed.enqueue(plain, (1,), delay=60)
     waiting = asyncio.create_task(handle.result())
     listed = asyncio.create_task(anext(closed.results([handle])))  # type: ignore[arg-type]
-    await asyncio.sleep(0.05)
+    assert closed._session is not None
+    waiter = closed._session.waiter
+    await until(lambda: len(waiter._open.get(handle.id, ())) == 2)
     await closed.close()
     for caller in (waiting, listed):
         with pytest.raises(StorageClosed, match="closed during this wait"):
@@ -165,23 +166,27 @@ async def test_more_queues_than_one_page_of_names(closed: AsyncOmniQ) -> None:
     async with closed as queue:
         queue.embedded = False
         names = [f"q{n:04d}" for n in range(1100)]
-        handles = await queue.enqueue_many(
-            [Task(func=plain, args=(n,), queue=name) for n, name in enumerate(names)]
-        )
+        later = [Task(func=plain, args=(1,), queue=name, delay=600) for name in names[:-1]]
+        await queue.enqueue_many(later)
+        last = await queue.enqueue(plain, (1,), queue=names[-1])
         await queue.start_worker()
-        assert await handles[-1].result(30) == 1100
+        assert await last.result(60) == 2
 
 
 SCRIPT = """
 import asyncio, sys
 from omniq import AsyncOmniQ
 async def long():
+    runs.set()
     print("running", flush=True)
-    await asyncio.sleep(60)
+    await asyncio.sleep(3600)
 async def main():
-    queue = AsyncOmniQ(base_dir=sys.argv[1], lease=60)
+    global runs
+    runs = asyncio.Event()
+    queue = AsyncOmniQ(base_dir=sys.argv[1], lease=3600)
     handle = await queue.enqueue(long)
     print(handle, flush=True)
+    await runs.wait()
     await handle.result(0.5 if sys.argv[2] == "end" else None)
 try:
     asyncio.run(main())
@@ -207,9 +212,8 @@ async def test_a_program_that_ends_without_closing_gives_back_what_ran(
     assert process.stdout.readline() == "running\n"
     if how == "interrupt":
         process.send_signal(2)
-    started = time.monotonic()
-    _, errors = await asyncio.to_thread(process.communicate, timeout=20)
-    assert time.monotonic() - started < 10
+    # The task and its lease would last an hour.
+    _, errors = await asyncio.to_thread(process.communicate, timeout=60)
     assert "never retrieved" not in errors and "destroyed" not in errors
     async with AsyncOmniQ(base_dir=tmp_path) as queue:
         row = (await queue.info(id)).row

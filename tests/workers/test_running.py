@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from datetime import timedelta
 
 import pytest
@@ -27,6 +26,7 @@ from omniq.errors import (
 from omniq.ids import uuid7
 from omniq.models import EventType, ResultStatus, Status
 from omniq.models.filters import EventFilter, TaskFilter
+from omniq.queue import policy
 
 pytestmark = pytest.mark.asyncio
 
@@ -339,10 +339,11 @@ async def test_a_child_runs_after_its_parents_and_dies_with_them(queue: AsyncOmn
 
 
 async def test_a_function_no_worker_knows_is_kept_and_offered_again(
-    queue: AsyncOmniQ, caplog: pytest.LogCaptureFixture
+    queue: AsyncOmniQ, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(policy, "UNKNOWN_DELAYS", (600,))  # not offered again while we look
     handle = await queue.enqueue("somewhere.else:gone", (1,))
-    async with asyncio.timeout(10), queue.listen({"events"}) as ear:
+    async with asyncio.timeout(20), queue.listen({"events"}) as ear:
         while True:
             page = await queue.events(EventFilter(types=(EventType.UNKNOWN_FUNCTION,)))
             if page.events:
@@ -399,13 +400,12 @@ async def test_a_stop_gives_back_what_did_not_end_in_time(queue: AsyncOmniQ) -> 
     @known
     async def long() -> None:
         entered.set()
-        await asyncio.sleep(60)
+        await asyncio.sleep(3600)
 
     handle = await queue.enqueue(long)
     await asyncio.to_thread(entered.wait, 10)
-    started = time.monotonic()
     queue.embedded = False
-    await queue.stop_worker(grace=0)
-    assert time.monotonic() - started < 5
+    async with asyncio.timeout(60):
+        await queue.stop_worker(grace=0)
     row = (await queue.info(handle)).row
     assert (row.status, row.attempt, row.claim) == (Status.READY, 0, None)

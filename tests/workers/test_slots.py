@@ -10,12 +10,15 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from omniq import AsyncOmniQ, Task, task
 from omniq.errors import Retry, Snooze, TaskCancelled, TaskFailed
 from omniq.ids import uuid7
 from omniq.models import Status
 from omniq.models.filters import Held, HeldTask
+from omniq.models.row import TaskRow
+from omniq.models.task import TaskBody
 from omniq.workers import AsyncWorker, ThreadWorker, Worker, pump
 from omniq.workers.queues import QueueNames
 from tests.waiting import until
@@ -44,9 +47,11 @@ async def test_a_full_lane_is_filled_again_while_another_one_is_idle(
         return asked
 
     monkeypatch.setattr(pump.Pump, "_claim", claim)
+    monkeypatch.setattr(pump, "CHORES_EVERY", 3600.0)  # then it is a third of the lease
     handles = await queue.enqueue_many([Task(func=plain, args=(n,)) for n in range(95)])
     assert [await handle.result(20) for handle in handles] == [n + 1 for n in range(95)]
-    # 95 tasks in 10 threads beside 100 idle coroutine slots: chores alone would give 10 a look.
+    # 95 tasks in 10 threads beside 100 idle coroutine slots: chores alone would give 10 a look,
+    # and one look in 20 seconds.
     assert looks.count(True) <= 3
 
 
@@ -61,7 +66,8 @@ async def test_a_task_that_comes_while_a_claim_is_under_way_is_not_overlooked(
         answer = await real(units, claim)
         if not late:
             late.append(await queue.enqueue(plain, (1,), queue="late"))
-            await asyncio.sleep(0.05)  # its signal is heard before this answer is
+            feed = worker._pool._pump  # type: ignore[union-attr]
+            await until(lambda: feed._hungry)  # its signal is heard before this answer is
         return answer
 
     await queue.enqueue(plain, (0,), queue="late", delay=600)
@@ -72,7 +78,7 @@ async def test_a_task_that_comes_while_a_claim_is_under_way_is_not_overlooked(
         # The regular look for chores would find it too, only later.
         worker._pool._pump._next_chores = time.monotonic() + 600
         await until(lambda: late)
-        assert await late[0].result(5) == 2
+        assert await late[0].result(20) == 2
 
 
 async def test_every_queue_leads_in_every_lane() -> None:
@@ -165,25 +171,39 @@ async def test_exceptions_of_every_size_and_shape(queue: AsyncOmniQ, lane: str) 
     assert (await queue.start_worker()).running == 0
 
 
-async def test_a_thread_beside_the_loop_keeps_its_slot_past_its_timeout(queue: AsyncOmniQ) -> None:
+async def test_a_thread_beside_the_loop_keeps_its_slot_past_its_timeout(
+    queue: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
     queue.embedded = False
+    looks: list[bool] = []
+    whole = pump.Pump._claim
+
+    def claim(self: pump.Pump) -> Any:
+        asked = whole(self)
+        if asked is not None:
+            looks.append(bool(asked.slots))
+        return asked
+
     leave, ran = threading.Event(), []
-    slow = known(lambda: leave.wait(20))
+    slow = known(lambda: leave.wait(60))
     async with AsyncWorker(queue, max_workers=1):
         first = await queue.enqueue(slow, timeout=0.05)
         with pytest.raises(TaskFailed, match="timeout"):
-            await first.result(10)
-        second = await queue.enqueue(known(lambda: ran.append(1)), timeout=0.2, retries=0)
-        await asyncio.sleep(0.3)  # in a slot it would time out without ever having run
+            await first.result(20)
+        second = await queue.enqueue(known(lambda: ran.append(1)))
+        monkeypatch.setattr(pump.Pump, "_claim", claim)
+        await until(lambda: len(looks) >= 2)  # for chores
+        assert not any(looks), "with no slot for a task"
         assert (await second.info()).row.status is Status.READY
         leave.set()
-        await second.result(10)
+        await second.result(20)
     assert ran == [1]
 
 
 @pytest.mark.parametrize("lane", ["async", "thread"])
 async def test_a_cancelled_task_may_clean_up_undisturbed(queue: AsyncOmniQ, lane: str) -> None:
     entered, cleaning, clean = threading.Event(), threading.Event(), threading.Event()
+    disturbed = threading.Event()
 
     @known
     async def careful() -> None:
@@ -192,7 +212,7 @@ async def test_a_cancelled_task_may_clean_up_undisturbed(queue: AsyncOmniQ, lane
             await asyncio.sleep(60)
         finally:
             cleaning.set()
-            await asyncio.sleep(0.3)
+            await until(disturbed.is_set)
             clean.set()
 
     handle = await queue.enqueue(careful, worker=lane)
@@ -204,14 +224,17 @@ async def test_a_cancelled_task_may_clean_up_undisturbed(queue: AsyncOmniQ, lane
     for _ in range(3):  # other tasks' cancels make the worker hear of this one again
         worker._pool._pump.interrupt(handle.id, "cancel")  # type: ignore[union-attr]
         await asyncio.sleep(0.01)
+    disturbed.set()
     with pytest.raises(TaskCancelled):
         await handle.result(10)
     assert clean.is_set()
 
 
-async def test_an_attempt_that_cleans_up_slowly_does_not_spoil_the_next(queue: AsyncOmniQ) -> None:
+async def test_an_attempt_that_cleans_up_slowly_does_not_spoil_the_next(
+    queue: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs: list[int] = []
-    next_one = threading.Event()
+    next_one, left = threading.Event(), threading.Event()
 
     @task(f"tests.{uuid7()}", retries=2)
     async def slow_to_leave() -> str:
@@ -221,12 +244,24 @@ async def test_an_attempt_that_cleans_up_slowly_does_not_spoil_the_next(queue: A
                 await asyncio.sleep(60)
             finally:
                 await until(next_one.is_set)  # the second attempt is under way
+                left.set()
         next_one.set()
+        await until(left.is_set)
         await asyncio.sleep(0.1)
         return "second"
 
+    worker = await queue.start_worker()
+    assert worker._pool is not None and worker._pool._pump is not None
+    whole = worker._pool._pump._open
+
+    def opened(row: TaskRow) -> TaskBody | None:
+        """The second attempt may take its time."""
+        body = whole(row)
+        return replace(body, timeout=None) if body is not None and row.attempt > 1 else body
+
+    monkeypatch.setattr(worker._pool._pump, "_open", opened)
     handle = await queue.enqueue(slow_to_leave, worker="thread", timeout=0.3)
-    assert await handle.result(10) == "second"
+    assert await handle.result(20) == "second"
     assert len(runs) == 2
 
 

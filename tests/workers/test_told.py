@@ -12,6 +12,7 @@ from omniq import AsyncOmniQ
 from omniq.errors import ResultTimeout
 from omniq.models.filters import EventFilter
 from omniq.models.status import EventType
+from omniq.queue import policy
 
 pytestmark = pytest.mark.asyncio
 
@@ -20,7 +21,8 @@ def fails() -> None:
     raise ValueError("no such thing")
 
 
-async def test_a_task_whose_function_nobody_has_says_so() -> None:
+async def test_a_task_whose_function_nobody_has_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "UNKNOWN_DELAYS", (600,))  # not offered again while we ask
     async with AsyncOmniQ(storage_type="memory") as queue:
         handle = await queue.enqueue("no.such:thing")
         given_back = EventFilter(task=handle.id, types=(EventType.UNKNOWN_FUNCTION,))
