@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
 import shutil
@@ -11,13 +12,14 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Self
 
 LEASH = Path(__file__).with_name("leash.py")
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds for what should take one: only a machine that hangs gets there."""
 LOOPBACK = "127.0.0.1"
 
@@ -135,8 +137,11 @@ class Server(ABC):
 
     def pause(self) -> None:
         """Stop it in the middle of whatever it does: connections stay, answers do not come."""
-        for pid in [self.pid, *_children(self.pid)]:
+        os.kill(self.pid, signal.SIGSTOP)  # from here on it starts no others
+        pids = [self.pid, *_children(self.pid)]
+        for pid in pids:
             os.kill(pid, signal.SIGSTOP)
+        _until(lambda: all(_state(pid) in _STILL for pid in pids), f"some of {pids} do not stop")
 
     def resume(self) -> None:
         """Let it go on."""
@@ -155,6 +160,7 @@ class Server(ABC):
         if self.process is not None and self.process.poll() is None:
             self.resume()
             self._end(self.abrupt)  # nobody will want its files
+        give_back(self.port)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -170,16 +176,25 @@ def _kill(pids: list[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    until = time.monotonic() + PATIENCE
-    while any(_lives(pid) for pid in pids):
-        assert time.monotonic() < until, f"some of {pids} outlived SIGKILL"
-        time.sleep(0.001)
+    _until(lambda: all(_state(pid) in _ENDED for pid in pids), f"some of {pids} outlived SIGKILL")
 
 
-def _lives(pid: int) -> bool:
-    """Whether it runs; what ended and was not waited for does not."""
+_ENDED = ("", "Z")
+"""Gone, or ended and not waited for."""
+_STILL = (*_ENDED, "T")
+
+
+def _state(pid: int) -> str:
+    """What `ps` calls the state of a process."""
     listed = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
-    return listed.stdout.strip()[:1] not in ("", "Z")
+    return listed.stdout.strip()[:1]
+
+
+def _until(true: Callable[[], bool], why: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, why
+        time.sleep(0.001)
 
 
 def free_port() -> int:
@@ -187,13 +202,38 @@ def free_port() -> int:
 
     From among those, a client that tries to reach a killed server could be given the server's
     own port, and then talk to itself while the server cannot come back.
+
+    It is kept from other tests, of other processes too, until it is given back: they would take
+    it while its server is not there yet, or was killed.
     """
     while True:
         port = random.SystemRandom().randrange(15_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((LOOPBACK, port))
-            return port
+        mark = socket.socket(type=socket.SOCK_DGRAM)  # no server of ours listens at these
+        try:
+            mark.bind((LOOPBACK, port))
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((LOOPBACK, port))
+        except OSError:
+            mark.close()
+            continue
+        _marks[port] = mark
+        return port
+
+
+def give_back(port: int) -> None:
+    """Let others have a port."""
+    if (mark := _marks.pop(port, None)) is not None:
+        mark.close()
+
+
+@atexit.register
+def _give_all_back() -> None:
+    for port in list(_marks):
+        give_back(port)
+
+
+_marks: dict[int, socket.socket] = {}
 
 
 def ask(port: int, send: bytes, wanted: bytes, *, seconds: float = 1.0) -> bool:
