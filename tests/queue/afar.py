@@ -68,7 +68,7 @@ async def notes(tasks: AsyncStorage) -> int:
 
 async def moved(places: Apart) -> None:
     """Wait until every note is worked off."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await notes(places.tasks):
             places.stores._late.work()  # type: ignore[union-attr]
             await asyncio.sleep(0.002)
@@ -76,7 +76,7 @@ async def moved(places: Apart) -> None:
 
 async def gone(places: Apart, id: str) -> None:
     """Wait until the result place has let go of a result."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             if await far(places, id) is None:
                 return

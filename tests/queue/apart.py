@@ -12,6 +12,7 @@ from omniq.errors import OmniQError, StorageUnavailable
 from omniq.models.filters import EventFilter, EventPage
 from omniq.models.row import ResultRow
 from omniq.models.units import Receipt, Unit
+from omniq.queue.breaker import Breaker
 from omniq.queue.spool import Spooled
 from omniq.queue.stores import Stores
 from omniq.storage.base import AsyncStorage, BaseTaskQueue
@@ -39,6 +40,18 @@ class Switch:
 
     def up(self) -> None:
         self.off, self.hangs = None, False
+
+
+def unlooked(breaker: Breaker) -> asyncio.Event:
+    """Let nobody look whether a place is back before the event is set."""
+    look, may_look = breaker._probe, asyncio.Event()
+
+    async def probe() -> object:
+        await may_look.wait()
+        return await look()
+
+    breaker._probe = probe
+    return may_look
 
 
 def switched(kind: type[AsyncStorage], switch: Switch) -> type[Any]:

@@ -160,7 +160,7 @@ async def test_events_that_waited_when_their_process_was_killed_are_told_by_the_
     stores = stores_of(tmp_path, clock)
     await stores.open()
     [row] = await rows(stores)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             if told := (await stores.events.read_events(EventFilter())).events:
                 break
@@ -180,7 +180,7 @@ async def test_a_result_that_was_just_being_moved_is_moved_by_the_next(
     [row] = await rows(stores)
     assert (await stores.read_results([row]))[row.id].value == b"first"
     await stores.sweep()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             if not await stores.tasks.get_docs(KIND):
                 break
