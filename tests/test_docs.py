@@ -34,7 +34,7 @@ PROGRAMS = [
 def test_programs_print_what_they_say(program: str, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(program)
     done = subprocess.run(
-        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=110
     )
     said = re.findall(r"print\(.*\)\s+# (.*)", program)
     beside = [

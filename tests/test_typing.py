@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROGRAM = """
 from omniq import AsyncOmniQ, OmniQ, task
 from omniq.contrib import django
@@ -56,6 +58,7 @@ REVEALED = {
 }
 
 
+@pytest.mark.timeout(600)  # the checker reads Django and all, with nothing cached
 def test_a_type_checker_keeps_signatures_and_results(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)

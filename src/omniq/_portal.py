@@ -92,14 +92,24 @@ class LoopThread:
                 if not self._over:
                     answer.set_exception(error)
 
-        with self._lock:  # a loop that is being closed takes no call it would not answer
-            loop = self._started()
-            loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(call())))
+        def start() -> None:
+            tasks.append(asyncio.get_running_loop().create_task(call()))
+
+        def cancel() -> None:
+            if tasks:
+                tasks[0].cancel()
+            elif not answer.done():  # the interrupt came before the call was sent
+                answer.set_exception(StorageClosed("this call was interrupted"))
+
+        loop: asyncio.AbstractEventLoop | None = None
         try:
+            with self._lock:  # a loop that is being closed takes no call it would not answer
+                loop = self._started()
+                loop.call_soon_threadsafe(start)
             return _awaited(answer, timeout)
         except BaseException as error:
-            if not answer.done():
-                loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+            if loop is not None and not answer.done():
+                loop.call_soon_threadsafe(cancel)
                 if not isinstance(error, TimeoutError):
                     with suppress(Exception):
                         answer.result()
