@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,8 +14,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Self
 
+from tests.servers.server import free_port as free_port
+
 ROOT = Path(__file__).parents[1]
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds to wait for what should take one: only a machine that hangs gets there."""
 
 
@@ -139,13 +140,6 @@ def run(
         text=True,
         timeout=PATIENCE,
     )
-
-
-def free_port() -> int:
-    """A port nobody listens at just now, for servers that cannot choose one themselves."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def environment(paths: Sequence[Path]) -> dict[str, str]:

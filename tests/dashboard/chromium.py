@@ -8,7 +8,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    async_playwright,
+    expect,
+)
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [
@@ -21,6 +28,9 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+PATIENCE = 60_000
+"""Milliseconds to wait for what a page should do in a moment: only one that hangs gets there."""
+expect.set_options(timeout=PATIENCE)
 MISSING = (
     "there is no Chromium, and the dashboard is tested in a real one: run "
     "`uv run python tools/browser.py`, which installs it, or leave these tests out with "
@@ -61,7 +71,7 @@ class Tab:
 async def opened(browser: Browser, *, scripts: bool = True, **more: object) -> AsyncIterator[Tab]:
     """A fresh profile with one tab; anything wrong in its console fails the test."""
     context = await browser.new_context(java_script_enabled=scripts, **more)  # type: ignore[arg-type]
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE)
     tab = Tab(context, await context.new_page())
     try:
         yield tab

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,6 @@ import uvicorn
 
 from omniq import AsyncOmniQ
 from omniq.models.status import Status
-from tests.programs import free_port
 
 TOKEN = "a-token-for-the-tests-of-the-dashboard"
 BASE = "http://dash.test"
@@ -62,15 +62,15 @@ async def served(
     app: Any, port: int = 0, close: Callable[[], None] | None = None
 ) -> AsyncIterator[str]:
     """The app under a real server in this loop; gives its address."""
-    port = port or free_port()
-    config = uvicorn.Config(app, port=port, log_level="error", lifespan="off")
+    config = uvicorn.Config(app, log_level="error", lifespan="off")
     server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve())
+    listener = socket.create_server(("127.0.0.1", port))
+    running = asyncio.create_task(server.serve([listener]))
     try:
         async with asyncio.timeout(20):
             while not server.started:  # noqa: ASYNC110 - uvicorn tells it by a flag only
                 await asyncio.sleep(0.01)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         (close or app.close_streams)()
         server.should_exit = True

@@ -1,4 +1,4 @@
-"""Serves a dashboard as its own process: `python -m tests.dashboard.serving KIND DIR PORT`."""
+"""Serves a dashboard as its own process: `python -m tests.dashboard.serving KIND DIR`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 from litestar import Litestar
 
-from omniq.dashboard import DashboardApp, dashboard_router
+from omniq.dashboard import DashboardApp, dashboard_router, live
 from tests.dashboard.kit import a_queue
 
 
@@ -30,5 +30,6 @@ def app_of(kind: str, base_dir: Path) -> Any:
 
 
 if __name__ == "__main__":
-    _, kind, base_dir, port = sys.argv
-    uvicorn.run(app_of(kind, Path(base_dir)), port=int(port), log_level="info")
+    _, kind, base_dir = sys.argv
+    live.LIFE = 3600.0  # a server that waited for its pages would do so for ever
+    uvicorn.run(app_of(kind, Path(base_dir)), port=0, log_level="info")

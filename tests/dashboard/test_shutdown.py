@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -16,24 +17,23 @@ import pytest
 from omniq import AsyncOmniQ
 from omniq.dashboard import live
 from tests.dashboard.kit import sign_in
-from tests.programs import free_port
+from tests.programs import PATIENCE
 
 pytestmark = pytest.mark.asyncio
-STOP = 2.0
-"""Seconds a server may take to stop with dashboards open."""
 
 
-async def running(kind: str, base_dir: Path, port: int) -> asyncio.subprocess.Process:
+async def running(kind: str, base_dir: Path) -> tuple[asyncio.subprocess.Process, str]:
+    """A server whose pages would stay open for an hour, and its address."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.dashboard.serving", kind, str(base_dir), str(port),
+        sys.executable, "-m", "tests.dashboard.serving", kind, str(base_dir),
         cwd=Path(__file__).parents[2], stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     assert process.stderr
-    async with asyncio.timeout(30):
-        while b"running on" not in (line := await process.stderr.readline()):
-            assert line, "the server ended"
-    return process
+    async with asyncio.timeout(PATIENCE):
+        while not (said := re.search(rb"running on (\S+)", await process.stderr.readline())):
+            assert not process.stderr.at_eof(), "the server ended"
+    return process, said[1].decode()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -41,10 +41,9 @@ async def running(kind: str, base_dir: Path, port: int) -> asyncio.subprocess.Pr
 async def test_open_pages_do_not_delay_the_end(
     tmp_path: Path, kind: str, prefix: str, number: signal.Signals
 ) -> None:
-    port = free_port()
-    process = await running(kind, tmp_path, port)
+    process, address = await running(kind, tmp_path)
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as visitor:
+        async with httpx.AsyncClient(base_url=address, timeout=PATIENCE) as visitor:
             await sign_in(visitor, prefix)
             pages = [visitor.stream("GET", f"{prefix}/{page}?live=1") for page in ("", "tasks")]
             answers = [await page.__aenter__() for page in pages]
@@ -52,7 +51,7 @@ async def test_open_pages_do_not_delay_the_end(
             for text in texts:
                 assert "datastar-patch-elements" in await anext(text)
             process.send_signal(number)
-            async with asyncio.timeout(STOP):
+            async with asyncio.timeout(PATIENCE):
                 said = (await process.communicate())[1].decode()
             for text in texts:
                 async for _ in text:  # each stream ended whole, it was not cut off

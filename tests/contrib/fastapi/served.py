@@ -27,19 +27,25 @@ import omniq
 from omniq import AsyncOmniQ
 from omniq.contrib import fastapi, starlette
 from omniq.contrib.litestar import OmniQPlugin
-from omniq.dashboard import DashboardApp, mounted
+from omniq.dashboard import DashboardApp, live, mounted
+from tests.programs import PATIENCE
+from tests.waiting import until
 
 RUNS = Path("runs.log")
 
 
 @omniq.task("served.note", retries=0)
-async def note(mark: str, seconds: float = 0.0) -> int:
-    """Note the start in a file, and answer where it ran. Run again, it is quick."""
+async def note(mark: str, seconds: float = 0.0, beside: int = 0) -> int:
+    """Note the start in a file, and answer where it ran. Run again, it is quick.
+
+    It does not end before so many have started, those `beside` it included.
+    """
     with RUNS.open("a+") as runs:
         runs.seek(0)
         again = f"{mark} " in runs.read()
         runs.write(f"{mark} {os.getpid()}\n")
     await asyncio.sleep(0 if again else seconds)
+    await until(lambda: RUNS.read_text().count("\n") >= beside, patience=PATIENCE)
     return os.getpid()
 
 
@@ -47,8 +53,8 @@ async def where() -> dict[str, int]:
     return {"pid": os.getpid()}
 
 
-async def start(queue: fastapi.QueueDep, mark: str, seconds: float = 0.0) -> str:
-    return await queue.enqueue(note, (mark, seconds))
+async def start(queue: fastapi.QueueDep, mark: str, seconds: float = 0.0, beside: int = 0) -> str:
+    return await queue.enqueue(note, (mark, seconds, beside))
 
 
 def _routed(app: FastAPI) -> FastAPI:
@@ -179,6 +185,7 @@ class Together:
 
 
 def everything() -> Together:
+    live.LIFE = 3600.0  # a server that waited for its pages would do so for ever
     return Together({name: make(base_dir=folder(name)) for name, make in APPS.items()})
 
 

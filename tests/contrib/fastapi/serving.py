@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.programs import ROOT, Program, free_port
+from tests.programs import PATIENCE, ROOT, Program, free_port
 
 READY = {
     "uvicorn": r"Uvicorn running on (http://\S+)",
@@ -58,7 +58,7 @@ class Web(Program):
     def client(self, *, strip: str = "", **options: object) -> httpx.Client:
         """A browser; `strip` is what a proxy before the server takes off every path."""
         transport = Stripping(strip)
-        return httpx.Client(base_url=self.url, transport=transport, timeout=30, **options)  # type: ignore[arg-type]
+        return httpx.Client(base_url=self.url, transport=transport, timeout=PATIENCE, **options)  # type: ignore[arg-type]
 
     @property
     def dashboard(self) -> str:

@@ -18,7 +18,6 @@ from omniq.contrib.fastapi import OmniQExtension
 from tests.dashboard.chromium import launched, opened
 from tests.dashboard.kit import TOKEN, served, until
 from tests.dashboard.shop import fail, hold
-from tests.programs import free_port
 
 pytestmark = [
     pytest.mark.browser,
@@ -113,9 +112,8 @@ async def stripping_proxy(prefix: str, server: str) -> AsyncIterator[str]:
         serving.discard(task)
 
     serving = set[asyncio.Task[None] | None]()
-    outside = free_port()
-    async with await asyncio.start_server(serve, "127.0.0.1", outside):
-        yield f"http://127.0.0.1:{outside}"
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as outside:
+        yield f"http://127.0.0.1:{outside.sockets[0].getsockname()[1]}"
         left = [task for task in serving if task is not None]
         for task in left:
             task.cancel()
@@ -154,6 +152,7 @@ async def test_pages_live_updates_and_actions(site: Site, chromium: Browser) -> 
         await page.get_by_role("button", name="Stop").click()
         await expect(page.locator("#task-head .badge").first).to_have_text("Cancelled")
         assert {url for url in tab.asked if not url.startswith(site.home)} == set()
+    await until(site.queue, failed, Status.FAILED)  # again
     assert (await site.queue.info(failed)).row.epoch == 2
     await until(site.queue, running, Status.CANCELLED)
 
@@ -176,4 +175,5 @@ async def test_a_form_without_its_token_is_refused(site: Site, chromium: Browser
         assert (await site.queue.info(failed)).row.epoch == 1, "it did nothing"
         await page.get_by_role("button", name="Retry").click()
         await expect(page.locator(".notice")).to_contain_text("will run again")
+    await until(site.queue, failed, Status.FAILED)  # again
     assert (await site.queue.info(failed)).row.epoch == 2

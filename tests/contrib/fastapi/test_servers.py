@@ -10,7 +10,6 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import NamedTuple
 
 import httpx
@@ -20,14 +19,12 @@ from omniq import AsyncOmniQ
 from tests.contrib.fastapi.served import APPS, folder
 from tests.contrib.fastapi.serving import Web, links_of, serving
 from tests.dashboard.kit import TOKEN
+from tests.programs import PATIENCE
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.once]
 SERVERS = ("uvicorn", "granian")
 TOKENED = {"OMNIQ_DASHBOARD_TOKEN": TOKEN}
 LIVE = {"accept": "text/event-stream", "datastar-request": "true"}
-STOP = 12.0
-"""Seconds a server may take to stop, on a machine that is busy. Pages that held it up would do so
-for the 45 they live; that it is under two is shown where nothing else runs."""
 
 
 class View(NamedTuple):
@@ -44,12 +41,13 @@ VIEWS = {
     "root_path, stripped": ("rooted", STRIPPED),
     "root_path, whole": ("rooted", WHOLE),
 }
+PATIENT = ("--graceful-timeout", "3600")
 # uvicorn puts its root path before what is asked for, so there it has to be stripped.
 BELOW = {
     "uvicorn": (("--root-path", "/api"), (STRIPPED,)),
     "granian": (("--url-path-prefix", "/api"), (STRIPPED, WHOLE)),
-    "gunicorn": (("-k", "uvicorn.workers.UvicornWorker"), (View(),)),
-    "gunicorn asgi": (("-k", "asgi"), (View(),)),
+    "gunicorn": (("-k", "uvicorn.workers.UvicornWorker", *PATIENT), (View(),)),
+    "gunicorn asgi": (("-k", "asgi", *PATIENT), (View(),)),
 }
 
 
@@ -99,10 +97,8 @@ async def test_a_server_below_a_path_stops_with_pages_open(tmp_path: Path, serve
                 )
                 assert "event-stream" in page.headers["content-type"]
                 next(page.iter_text())
-            asked = monotonic()
             web.send(signal.SIGTERM)
-            assert web.ends() in (0, -signal.SIGTERM)
-            assert monotonic() - asked < STOP
+            assert web.ends() in (0, -signal.SIGTERM)  # pages that held it up would for an hour
     assert "Traceback" not in web.output, web.output
 
 
@@ -115,7 +111,7 @@ async def _works(site: Site, visitor: httpx.Client, app: str, view: View) -> Non
     assert answer.status_code in (200, 201), answer.text
     task = answer.json() if answer.headers["content-type"].endswith("json") else answer.text
     async with AsyncOmniQ(base_dir=site.folder / folder(app), embedded=False) as queue:
-        assert await queue.get_result(task, timeout=30) == here.json()["pid"]
+        assert await queue.get_result(task, timeout=PATIENCE) == here.json()["pid"]
     assert (site.folder / "runs.log").read_text().count(f"{mark} ") == 1
 
 

@@ -8,18 +8,20 @@ import signal
 import threading
 from collections import Counter
 from pathlib import Path
-from time import monotonic
 
 import httpx
 import pytest
 
 from omniq import AsyncOmniQ, Status
 from tests.contrib.fastapi.serving import Web, serving
+from tests.programs import PATIENCE
 from tests.rows import rows_in
+from tests.waiting import until
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.once]
-GRACE = 0.5
-SETTINGS = {"OMNIQ_GRACE": str(GRACE), "OMNIQ_ASYNC_WORKERS": "8"}
+pytestmark = [pytest.mark.asyncio, pytest.mark.once, pytest.mark.timeout(300)]
+SETTINGS = {"OMNIQ_GRACE": "0.5", "OMNIQ_ASYNC_WORKERS": "8"}
+LONG = {"m7", "m27", "m47"}
+"""Tasks that outlast the grace by far, so they have to be given back."""
 
 
 class Sender:
@@ -36,8 +38,8 @@ class Sender:
         with self._web.client() as client:
             number = 0
             while True:
-                # Some outlast the grace by far, so they have to be given back.
-                params = {"mark": f"m{number}", "seconds": "60" if number % 20 == 7 else "0.02"}
+                mark = f"m{number}"
+                params = {"mark": mark, "seconds": "3600" if mark in LONG else "0.02"}
                 try:
                     answer = client.post("/start", params=params)
                 except httpx.TransportError:
@@ -50,7 +52,7 @@ class Sender:
                     self.enough.set()
 
     def join(self) -> list[str]:
-        self._thread.join(30)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
         return self.acknowledged
 
@@ -71,23 +73,21 @@ def id_in(answer: httpx.Response) -> str:
 async def test_a_stop_under_load_loses_nothing(tmp_path: Path, server: str, app: str) -> None:
     with serving(server, app, cwd=tmp_path, env=SETTINGS) as web:
         sender = Sender(web)
-        assert await asyncio.to_thread(sender.enough.wait, 30)
-        asked = monotonic()
+        assert await asyncio.to_thread(sender.enough.wait, PATIENCE)
+        await until(lambda: _runs(tmp_path).keys() >= LONG, patience=PATIENCE)
         web.send(signal.SIGTERM)
-        web.ends()
-        assert monotonic() - asked < GRACE + 10, "the grace bounds it, not the longest task"
+        web.ends()  # the grace bounds it, not the longest task
         assert "Traceback" not in web.output, web.output
     acknowledged = sender.join()
     async with AsyncOmniQ(base_dir=tmp_path / ".omniq", embedded=False) as queue:
         rows = await rows_in(queue)
         assert set(acknowledged) <= rows.keys()
         left = {id: row for id, row in rows.items() if row.status is not Status.SUCCEEDED}
-        assert left, "it was stopped while there was work"
         assert {row.status for row in left.values()} == {Status.READY}, "all were given back"
         assert {row.attempt for row in left.values()} == {0}, "no attempt was used up"
         runs = _runs(tmp_path)
         given_back = [id for id, row in left.items() if row.epoch]
-        assert given_back, "some were under way"
+        assert len(given_back) >= len(LONG), "they were under way"
 
         with serving(server, app, cwd=tmp_path, env=SETTINGS) as web:
             async for result in queue.results(rows):
@@ -101,7 +101,9 @@ async def test_a_stop_under_load_loses_nothing(tmp_path: Path, server: str, app:
 
 def _runs(folder: Path) -> Counter[str]:
     """How often each task has started, by its mark."""
-    return Counter(line.split()[0] for line in (folder / "runs.log").read_text().splitlines())
+    runs = folder / "runs.log"
+    lines = runs.read_text().splitlines() if runs.exists() else []
+    return Counter(line.split()[0] for line in lines)
 
 
 async def test_four_processes_share_the_work_and_one_token(tmp_path: Path) -> None:
@@ -115,8 +117,9 @@ async def test_four_processes_share_the_work_and_one_token(tmp_path: Path) -> No
         assert len(tokens) == 1, "whichever process answers, the link is good"
 
         with web.client() as visitor:
+            # None ends before a third has begun, and one process has slots for two.
             answers = [
-                visitor.post("/start", params={"mark": f"m{number}", "seconds": "0.03"})
+                visitor.post("/start", params={"mark": f"m{number}", "beside": "3"})
                 for number in range(100)
             ]
         ids = [id_in(answer) for answer in answers]
