@@ -274,6 +274,7 @@ with log.turn():
     with Popen([sys.executable, "-c", program, str(log.base)], stdout=PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "mine\n"
+        os.waitpid(child.pid, os.WUNTRACED)  # a SIGCONT before its stop would be lost
         with log.turn():
             assert log.put(1, b"x")
         child.send_signal(signal.SIGCONT)
@@ -416,7 +417,7 @@ assert list(log.read_on(2)) == [b"x" * 10_000]
 """
     done = run(
         [sys.executable, "-c", program, str(tmp_path / "tasks")],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=110,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "no space left" in done.stdout

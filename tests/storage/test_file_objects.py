@@ -37,9 +37,9 @@ def log(request: pytest.FixtureRequest, line: Between) -> Log:
 def _options(engine: str, endpoint: str, bucket: str = "omniq") -> dict[str, Any]:
     url = f"s3://{bucket}/{uuid4().hex}"
     if engine == "obstore":
-        quick = {"retry_config": {"max_retries": 1}, "timeout": "5s"}
+        quick = {"retry_config": {"max_retries": 1}}
         return {"obstore_uri": url, "storage_options": obstore_options(endpoint) | quick}
-    quick = {"config_kwargs": {"retries": {"max_attempts": 1}, "connect_timeout": 2}}
+    quick = {"config_kwargs": {"retries": {"max_attempts": 1}}}
     return {"where": url, "storage_options": s3fs_options(endpoint) | quick}
 
 
@@ -170,9 +170,12 @@ def test_the_clock_is_this_machines_as_long_as_it_fits(log: Log) -> None:
 def test_the_clock_of_the_bucket_counts(log: Log, line: Between) -> None:
     line.later = 7200
     log.open()
+    begun = time.time_ns() // 1_000_000
     now = log.now()
+    ended = time.time_ns() // 1_000_000
     assert now is not None
-    assert abs(now - 7_200_000 - time.time_ns() // 1_000_000) < 5_000
+    # Its stamp is of whole seconds, of some moment while it was asked.
+    assert begun - 1000 <= now - 7_200_000 <= ended + 1000 + (ended - begun) // 2
 
 
 @pytest.mark.parametrize("uri", ["memory:///fork", "file://{folder}"])
@@ -192,7 +195,7 @@ if not pid:
     os._exit(0)
 os.waitpid(pid, 0)
 """
-    done = run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = run([sys.executable, "-c", program], capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("StorageError"), done.stdout
     assert "spawn" in done.stdout
@@ -214,7 +217,7 @@ if not pid:
     os._exit(0)
 os.waitpid(pid, 0)
 """
-    done = run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = run([sys.executable, "-c", program], capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
     assert "spawn" in done.stdout or done.stdout == "it works\n", done.stdout
 
@@ -234,5 +237,5 @@ assert sys_exit == 0
 log.open()
 assert list(log.read_on(1)) == [b"x"]
 """
-    done = run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = run([sys.executable, "-c", program], capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr

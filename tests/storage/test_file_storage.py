@@ -151,7 +151,7 @@ asyncio.run(main())
     async with AsyncFileStorage(tmp_path / "tasks", clock=SYSTEM_CLOCK) as storage:
         task = await add(storage, at=SYSTEM_CLOCK.now())
         command = [sys.executable, "-c", program, str(tmp_path / "tasks"), task.id]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=110)
     assert done.stdout.strip() == row().name, done.stderr
 
 

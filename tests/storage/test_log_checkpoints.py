@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from msgspec.structs import replace
 
@@ -40,7 +42,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     watch = Watch()
     for module in (engine, checkpoint, fair, cold):
         monkeypatch.setattr(module, "seconds", watch)
-    monkeypatch.setattr("omniq.storage.log.fair.time.sleep", watch.pass_)
+    monkeypatch.setattr(fair, "time", SimpleNamespace(sleep=watch.pass_))
     return watch
 
 

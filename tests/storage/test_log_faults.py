@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
+from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
-from omniq.clock import SYSTEM_CLOCK, ManualClock
+from omniq.clock import ManualClock
 from omniq.errors import StorageUnavailable
 from omniq.models import Applied, Unit
 from omniq.models.row import Ms
 from omniq.models.units import Receipt
-from omniq.storage.log import fair, pulse
+from omniq.storage.log import checkpoint, cold, fair, pulse
+from omniq.storage.log import engine as engine_module
 from omniq.storage.log.engine import LogEngine
 from omniq.storage.log.port import Manners, Rewound
 from omniq.storage.log.pulse import LogClock
@@ -168,42 +171,94 @@ def test_an_older_writer_leaves_a_newer_one_s_field_alone() -> None:
 # ---- turns
 
 
-def test_every_process_gets_its_turn_on_a_slow_log() -> None:
-    """Pitfall 1: the last winner needs no read, and without the rule would win them all."""
-    place = DictPlace()
-    ended, goal = Counter[int](), 240
-    stop, start = threading.Event(), threading.Barrier(4)
+class Baton:
+    """Threads of which one runs at a time, by a clock that jumps to whoever sleeps least long."""
 
-    def slow(number: int) -> None:
-        time.sleep(0.004)  # a put over a network; the shares count here, not the time
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._changed = threading.Condition()
+        self._due: dict[int, float] = {}
+        self._turn = -1
+
+    def seconds(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        me = threading.get_ident()
+        with self._changed:
+            self._due[me] = self.now + seconds
+            self._hand_on()
+            self._changed.wait_for(lambda: self._turn == me)
+
+    def run(self, *works: Callable[[], None]) -> None:
+        """Do all of it, each in its thread, beginning a little after the one before."""
+        there = threading.Barrier(len(works) + 1)
+
+        def do(late: int, work: Callable[[], None]) -> None:
+            me = threading.get_ident()
+            with self._changed:
+                self._due[me] = self.now + late / 1000
+            there.wait()
+            with self._changed:
+                self._changed.wait_for(lambda: self._turn == me)
+            try:
+                work()
+            finally:
+                with self._changed:
+                    del self._due[me]
+                    self._hand_on()
+
+        threads = [threading.Thread(target=do, args=each) for each in enumerate(works)]
+        for thread in threads:
+            thread.start()
+        there.wait()
+        with self._changed:
+            self._hand_on()
+        for thread in threads:
+            thread.join()
+
+    def _hand_on(self) -> None:
+        if self._due:
+            self._turn = min(self._due, key=self._due.__getitem__)
+            self.now = max(self.now, self._due[self._turn])
+        self._changed.notify_all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_process_gets_its_turn_on_a_slow_log(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pitfall 1: the last winner needs no read, and without the rule would win them all."""
+    place, baton = DictPlace(), Baton()
+    for module in (engine_module, checkpoint, fair, cold):
+        monkeypatch.setattr(module, "seconds", baton.seconds)
+    monkeypatch.setattr(fair, "time", SimpleNamespace(sleep=baton.sleep))
+    chance = Random(seed)
+    monkeypatch.setattr(fair, "random", chance)
+    ended, goal = Counter[int](), 240
 
     class Slow(DictLog):
+        """As over a network, on which not everything takes equally long."""
+
         def read_on(self, number: int) -> Sequence[bytes]:
-            time.sleep(0.002)
+            baton.sleep(chance.uniform(0.001, 0.003))
             return super().read_on(number)
 
     def work(me: int) -> None:
         log = Slow(place)
-        log.before = slow
+        log.before = lambda number: baton.sleep(chance.uniform(0.002, 0.006))
         engine = engine_on(log)
-        start.wait(10)
-        while not stop.is_set():
+        while sum(ended.values()) < goal:
             write(engine)
             ended[me] += 1
-            if sum(ended.values()) >= goal:
-                stop.set()
 
-    threads = [threading.Thread(target=work, args=(me,)) for me in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    baton.run(*(partial(work, me) for me in range(4)))
     assert min(ended[me] for me in range(4)) > 0.1 * goal, ended
 
 
 def test_who_is_alone_hardly_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     paused: list[float] = []
-    monkeypatch.setattr("omniq.storage.log.fair.time.sleep", paused.append)
+    monkeypatch.setattr(fair, "time", SimpleNamespace(sleep=paused.append))
     engine = engine_on(DictLog())
     write(engine, 80)
     assert len(paused) <= 80 // fair.EVERY
@@ -219,7 +274,7 @@ def test_a_winner_pauses_long_enough_for_whoever_tries_in_vain(
         now[0] += seconds
 
     monkeypatch.setattr(fair, "seconds", lambda: now[0])
-    monkeypatch.setattr("omniq.storage.log.fair.time.sleep", sleep)
+    monkeypatch.setattr(fair, "time", SimpleNamespace(sleep=sleep))
     turns = fair.Turns()
 
     def win(times: int) -> list[float]:
@@ -250,10 +305,10 @@ def test_a_winner_pauses_long_enough_for_whoever_tries_in_vain(
 class Clocked(DictLog):
     """A place with a clock of its own."""
 
-    shift: Ms = 0
+    time: Ms = kit.START
 
     def now(self) -> Ms | None:
-        return SYSTEM_CLOCK.now() + self.shift
+        return self.time
 
 
 def test_the_place_is_asked_for_the_time_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,14 +317,14 @@ def test_the_place_is_asked_for_the_time_now_and_then(monkeypatch: pytest.Monkey
     log = Clocked()
     clock = LogClock.of(log)
     assert clock is not None
-    log.shift = 50_000
+    log.time += 50_000
     began = clock.now()
     now[0] += 60
     clock.keep_pace()
     assert clock.now() == began + 60_000
     now[0] += LogClock.AGAIN
     clock.keep_pace()
-    assert abs(clock.now() - log.now()) < 5000  # type: ignore[operator]
+    assert clock.now() == log.now()
 
 
 def test_a_clock_that_does_not_answer_goes_on_at_its_own_pace(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,7 +44,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     watch = Watch()
     for module in (engine, checkpoint, fair, cold):
         monkeypatch.setattr(module, "seconds", watch)
-    monkeypatch.setattr("omniq.storage.log.fair.time.sleep", watch.pass_)
+    monkeypatch.setattr(fair, "time", SimpleNamespace(sleep=watch.pass_))
     monkeypatch.setattr(checkpoint, "EVERY", 8)
     return watch
 

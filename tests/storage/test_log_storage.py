@@ -51,7 +51,7 @@ class Gate:
     def _wait(self, number: int) -> None:
         self.log.before = lambda number: None
         self.reached.set()
-        assert self.opened.wait(10)
+        assert self.opened.wait(60)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ async def together(storage: DictStorage, *calls: Callable[[], Any]) -> list[Any]
     """Make calls that all wait while the thread is busy with another one."""
     gate = Gate(log_of(storage))
     first = asyncio.ensure_future(storage.apply([kit.insert(queue="first")]))
-    await asyncio.to_thread(gate.reached.wait, 10)
+    await asyncio.to_thread(gate.reached.wait, 60)
     waiting = [asyncio.ensure_future(call()) for call in calls]
     await asyncio.sleep(0)
     gate.opened.set()
@@ -292,7 +292,7 @@ async def test_an_ear_hears_what_another_process_wrote(place: DictPlace, tells: 
     one, other = (DictStorage(place, log=DictLog(place, tells=tells)) for _ in range(2))
     async with one, other, one.listen(["queue:q"]) as ear:
         await kit.apply(other, kit.insert(at=1))
-        assert await ear.wait(10) == {"queue:q"}
+        assert await ear.wait(30) == {"queue:q"}
         assert len((await one.claim(kit.claim())).tasks) == 1
 
 
@@ -309,11 +309,11 @@ async def test_ears_are_alerted_when_a_log_that_was_away_answers_again(
             raise StorageUnavailable("no way there")
 
         monkeypatch.setattr(log, "read_on", gone)
-        await asyncio.to_thread(tried.wait, 10)
+        await asyncio.to_thread(tried.wait, 60)
         with pytest.raises(StorageUnavailable):
             await storage.get_tasks([])
         monkeypatch.undo()
-        assert await ear.wait(10) == {"queue:z"}
+        assert await ear.wait(30) == {"queue:z"}
     assert caplog.text.count("cannot be read") == 1
 
 
@@ -329,6 +329,7 @@ async def test_nobody_is_asked_while_nobody_listens(storage: DictStorage) -> Non
     log_of(storage).read_on = count  # type: ignore[method-assign]
     await asyncio.sleep(0.05)
     assert not reads
+    assert storage._scribe._patience() is None, "it rests until it is asked"
 
 
 # ---- faults
@@ -359,7 +360,7 @@ async def test_what_a_cancelled_caller_asked_for_goes_on(storage: DictStorage) -
     gate = Gate(log_of(storage))
     unit = kit.insert()
     call = asyncio.ensure_future(storage.apply([unit]))
-    await asyncio.to_thread(gate.reached.wait, 10)
+    await asyncio.to_thread(gate.reached.wait, 60)
     call.cancel()
     gate.opened.set()
     assert len(await storage.get_tasks([unit.row.id])) == 1
@@ -369,6 +370,8 @@ async def test_what_a_cancelled_caller_asked_for_goes_on(storage: DictStorage) -
 
 
 async def test_a_twin_shares_the_tables_and_outlives_the_first(place: DictPlace) -> None:
+    # The thread of a log that was closed before may need a moment to end.
+    before = set(threading.enumerate())
     first = DictStorage(place)
     twin = first.twin()
     await first.open()
@@ -379,7 +382,7 @@ async def test_a_twin_shares_the_tables_and_outlives_the_first(place: DictPlace)
     with pytest.raises(StorageClosed):
         await first.get_tasks([task.id])
     assert await kit.get(twin, task.id) == task
-    names = [thread.name for thread in threading.enumerate()]
+    names = [thread.name for thread in set(threading.enumerate()) - before]
     assert names.count("omniq-log") == 1
     await twin.close()
     await first.open()
@@ -400,7 +403,7 @@ async def test_a_heartbeat_goes_out_while_the_loop_is_blocked(place: DictPlace) 
 
         thread = threading.Thread(target=lambda: asyncio.run(beat()))
         thread.start()
-        assert beaten.wait(10)  # this loop stands still meanwhile
+        assert beaten.wait(60)  # this loop stands still meanwhile
         thread.join()
         [*_, last] = place.decoded()
         assert list(last.leases) == ["w1"]
@@ -431,7 +434,7 @@ async def test_after_a_fork_a_twin_is_opened_anew(place: DictPlace) -> None:
         hears, says = context.Pipe(False)
         child = context.Process(target=_in_child, args=(storage, storage.twin(), says))
         child.start()
-        assert await asyncio.to_thread(hears.poll, 20)
+        assert await asyncio.to_thread(hears.poll, 60)
         refused, *done = hears.recv()
         child.join()
         assert "open a twin() of it here" in refused
@@ -463,9 +466,12 @@ async def test_the_place_s_clock_decides_whatever_this_machine_says(
         def now(self) -> Ms | None:
             return SYSTEM_CLOCK.now() - ahead
 
+    begun = SYSTEM_CLOCK.now()
     async with DictStorage(place, log=Clocked(place)) as storage:
         await kit.add_running(storage, "w1", at=0)
         [*_, last] = place.decoded()
-        assert abs(last.at + ahead - SYSTEM_CLOCK.now()) < 5000
+        ended = SYSTEM_CLOCK.now()
+        # When it was asked is known as well as it answered at once.
+        assert 2 * begun - ended <= last.at + ahead <= 2 * ended - begun
         assert (await kit.chores(storage)) == []
     assert "ahead of the storage's" in caplog.text
