@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from omniq import AsyncOmniQ
-from tests.programs import ROOT, Server
+from tests.programs import PATIENCE, ROOT, Server
 
 pytestmark = pytest.mark.asyncio
 APP = "example_apps.litestar_app.app:app"
@@ -47,13 +47,21 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 def upload(server: Server, files: dict[str, bytes], **headers: str) -> httpx.Response:
     parts = [("pictures", (name, content)) for name, content in files.items()]
-    return httpx.post(f"{server.url}/pictures", files=parts, headers=headers, timeout=60)
+    return post(f"{server.url}/pictures", files=parts, headers=headers)
+
+
+def get(url: str) -> httpx.Response:
+    return httpx.get(url, timeout=PATIENCE)
+
+
+def post(url: str, **more: Any) -> httpx.Response:
+    return httpx.post(url, timeout=PATIENCE, **more)
 
 
 async def finished(tmp_path: Path, batch: dict[str, Any]) -> dict[str, Any]:
     """What the contact sheet's task answers; it runs after all thumbnails of its batch."""
     async with AsyncOmniQ(base_dir=tmp_path / ".omniq", embedded=False) as queue:
-        made: dict[str, Any] = await queue.get_result(batch["sheet"], timeout=60)
+        made: dict[str, Any] = await queue.get_result(batch["sheet"], timeout=PATIENCE)
         return made
 
 
@@ -82,9 +90,9 @@ async def test_uploaded_pictures_become_thumbnails_and_a_sheet(
     originals = sorted(path.name for path in (folder / "originals").iterdir())
     assert originals == ["01-sea.jpg", "02-pass-wd.png", "03-b-bold.webp"]
 
-    state = httpx.get(f"{server.url}/batches/{batch['id']}").json()
+    state = get(f"{server.url}/batches/{batch['id']}").json()
     assert state["finished"] and set(state["pictures"].values()) == {"done"}
-    shown = httpx.get(f"{server.url}/album/{batch['id']}/01-small.webp")
+    shown = get(f"{server.url}/album/{batch['id']}/01-small.webp")
     assert shown.headers["content-type"] == "image/webp"
     assert size_of(io.BytesIO(shown.content)) == (240, 135)
 
@@ -93,10 +101,10 @@ async def test_the_form_works_without_a_script(tmp_path: Path, server: Server) -
     answer = upload(server, {"sea.jpg": PICTURES["sea.jpg"]}, accept="text/html")
     assert answer.status_code == 303
     (batch,) = re.findall(r"#batch-(\S+)", answer.headers["location"])
-    busy = httpx.get(server.url).text
+    busy = get(server.url).text
     assert "sea.jpg" in busy
     await finished(tmp_path, {"sheet": _sheet_task(tmp_path, batch)})
-    done = httpx.get(server.url).text
+    done = get(server.url).text
     assert f"/album/{batch}/01-small.webp" in done and "Contact sheet" in done
     assert 'http-equiv="refresh"' not in done, "a page on which nothing moves stays still"
 
@@ -112,7 +120,7 @@ async def test_what_is_no_picture_is_refused_in_words(tmp_path: Path, server: Se
     answer = upload(server, {"<i>.jpg": b"words"}, accept="text/html")
     assert answer.status_code == 422
     assert "&lt;i&gt;.jpg" in answer.text and "was not taken" in answer.text
-    nothing = httpx.post(f"{server.url}/pictures", headers={"accept": "text/html"})
+    nothing = post(f"{server.url}/pictures", headers={"accept": "text/html"})
     assert nothing.status_code in (400, 422)
     assert not list((tmp_path / ".omniq" / "album").glob("*/batch.json"))
 
@@ -127,11 +135,11 @@ async def test_what_is_no_picture_is_refused_in_words(tmp_path: Path, server: Se
     ],
 )
 async def test_only_what_was_made_is_served(server: Server, path: str) -> None:
-    assert httpx.get(f"{server.url}{path}").status_code == 404
+    assert get(f"{server.url}{path}").status_code == 404
 
 
 async def test_the_server_stops_in_order(server: Server) -> None:
-    assert httpx.get(server.url).status_code == 200
+    assert get(server.url).status_code == 200
     server.send(signal.SIGTERM)
     server.ends()
     assert "Application shutdown complete" in server.output

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from example_apps.litestar_app.samples import make_samples
-from tests.programs import PATIENCE, ROOT, Server
+from tests.dashboard.chromium import launched
+from tests.programs import ROOT, Server
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.browser, pytest.mark.once]
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest_asyncio.fixture
 async def browser() -> AsyncIterator[Browser]:
-    found = os.environ.get("OMNIQ_TEST_CHROMIUM") or shutil.which("chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=found, args=FLAGS)
+    async with launched() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest.fixture
@@ -60,7 +46,7 @@ async def test_chosen_pictures_come_in_and_fill_by_themselves(
     await page.set_input_files("#pictures", pictures)
     await page.wait_for_url("**/#batch-*")
     page.on("load", lambda page: loads.append(page))
-    await expect(page.locator("li.done")).to_have_count(5, timeout=PATIENCE * 1000)
+    await expect(page.locator("li.done")).to_have_count(5)
     await expect(page.get_by_role("link", name="Contact sheet")).to_be_visible()
     await expect(page.locator("progress")).to_have_count(0)
     seen = await page.locator("li.done img").evaluate_all("all => all.map(i => i.naturalWidth)")
@@ -76,5 +62,5 @@ async def test_without_scripts_the_form_and_a_refresh_do(
     await page.goto(server.url)
     await page.set_input_files("#pictures", pictures[:2])
     await page.get_by_role("button", name="Upload").click()
-    await expect(page.locator("li.done")).to_have_count(2, timeout=PATIENCE * 1000)
+    await expect(page.locator("li.done")).to_have_count(2)
     await expect(page.get_by_role("link", name="Contact sheet")).to_be_visible()

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.programs import ROOT, Program, free_port, run
+from tests.programs import PATIENCE, ROOT, Program, free_port, run
 
 PROJECT = ROOT / "example_apps" / "django_project"
 
@@ -24,7 +24,7 @@ class Shop(Program):
         command = ["-u", "manage.py", "open_shop", f"127.0.0.1:{port}"]
         super().__init__(command, cwd=PROJECT, env={"STOCKROOM_DIR": str(folder)})
         self.browser = httpx.Client(
-            base_url=f"http://127.0.0.1:{port}", follow_redirects=True, timeout=30
+            base_url=f"http://127.0.0.1:{port}", follow_redirects=True, timeout=PATIENCE
         )
 
     def post(self, path: str, **fields: str) -> httpx.Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -292,14 +293,16 @@ async def test_an_address_where_something_else_listens_or_nothing(
         await reader.read()
         writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as web:
-        port = web.sockets[0].getsockname()[1]
-        if speaks is None:
-            web.close()
-            await web.wait_closed()
+    with socket.socket() as address:
+        address.bind(("127.0.0.1", 0))  # nobody else gets it, though nobody may listen at it
+        port = address.getsockname()[1]
+        web = speaks and await asyncio.start_server(answer, sock=address)
         url = place.url.replace("127.0.0.1:1", f"127.0.0.1:{port}")
         with pytest.raises(OmniQError, match="OMNIQ_STORAGE_URL") as caught:
             await AsyncOmniQ(storage_url=url).open()
+        if web:
+            web.close()
+            await web.wait_closed()
     assert "hunter2" not in all_said(caught.value)
 
 

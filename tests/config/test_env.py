@@ -156,7 +156,7 @@ def test_unknown_variables_are_warned_about_once(caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.WARNING, "omniq"):
         assert EnvConfig(environ).values() == {}
         EnvConfig(environ).values()
-    lines = [record.getMessage() for record in caplog.records]
+    lines = [each.getMessage() for each in caplog.records if each.name == "omniq.config"]
     assert len(lines) == 2
     assert "OMNIQ_MAX_WORKER is unknown" in lines[0]
     assert "did you mean 'OMNIQ_MAX_WORKERS'" in lines[0]

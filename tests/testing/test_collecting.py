@@ -124,9 +124,9 @@ async def test_whoever_waits_runs_what_is_ready(queue: AsyncOmniQ) -> None:
 async def test_a_real_worker_may_run_for_a_while(queue: AsyncOmniQ) -> None:
     before = await queue.enqueue(work.double, (1,))
     async with worker_running(queue) as worker:
-        assert await before.result(10) == 2
+        assert await before.result(60) == 2
         handle = await queue.enqueue(work.add, (1, 2))
-        assert await handle.result(10) == 3
+        assert await handle.result(60) == 3
         assert [card.id for card in await queue.workers()] == [worker.id]
     left = await queue.enqueue(work.add, (1, 3))
     assert await left.status() is ResultStatus.PENDING
@@ -168,7 +168,7 @@ def _blocking() -> None:
         assert handle.result() == 3
         late = queue.enqueue(work.double, (1,))
         with worker_running(queue):
-            assert late.result(10) == 2
+            assert late.result(60) == 2
         assert len(seen) == 2
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -23,7 +22,7 @@ started: list[asyncio.Event] = []
 
 
 def _holds() -> None:
-    held.wait(10)
+    held.wait(60)
 
 
 @pytest.fixture(autouse=True)
@@ -208,14 +207,14 @@ async def test_afterwards_the_queue_works_as_ever(queue: AsyncOmniQ) -> None:
     with eager(queue):
         await queue.enqueue(work.add, (1,))
     handle = await queue.enqueue(work.add, (2,))
-    assert await handle.result(10) == 3
+    assert await handle.result(60) == 3
     assert [card.embedded for card in await queue.workers()] == [True]
     assert_enqueued(queue, work.add, (1,), times=1)
 
 
 async def test_a_sleep_of_a_delay_is_not_slept(queue: AsyncOmniQ) -> None:
     with eager(queue):
-        began = time.monotonic()
-        handle = await queue.enqueue(work.breaks, retries=omniq.RetryPolicy(retries=3, delay=600))
+        policy = omniq.RetryPolicy(retries=3, delay=600)
+        async with asyncio.timeout(60):
+            handle = await queue.enqueue(work.breaks, retries=policy)
         assert (await queue.result(handle)).attempt == 4
-        assert time.monotonic() - began < 300

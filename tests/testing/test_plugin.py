@@ -39,7 +39,7 @@ async def test_two_has_a_queue_of_its_own(omniq_queue):
     assert_nothing_enqueued(omniq_queue)
     assert await omniq_queue.counts() == []
     async with worker_running(omniq_queue):
-        assert await (await omniq_queue.enqueue(double, (2,))).result(10) == 4
+        assert await (await omniq_queue.enqueue(double, (2,))).result(60) == 4
 
 {mark}
 async def test_three_is_eager(omniq_queue, omniq_eager):
