@@ -28,7 +28,8 @@ def told(caplog: pytest.LogCaptureFixture) -> Told:
         with caplog.at_level(logging.INFO, "omniq.storage"):
             async with AsyncNATSStorage(url, **{"namespace": new_namespace(), **options}):
                 pass
-        return [(record.levelno, record.getMessage()) for record in caplog.records]
+        records = [record for record in caplog.records if record.name == "omniq.storage"]
+        return [(record.levelno, record.getMessage()) for record in records]
 
     return told
 

@@ -24,7 +24,6 @@ from omniq.errors import ConfigError, StorageUnavailable, UnknownOption
 from omniq.storage.nats import AsyncNATSStorage
 from tests.conformance.kit import insert
 from tests.servers.nats import Nats
-from tests.servers.server import free_port
 
 from .nats_hand import Ruled, by_operator, new_namespace
 
@@ -107,7 +106,7 @@ async def test_what_people_see_has_no_credentials() -> None:
 
 
 async def test_nobody_listens() -> None:
-    text = await refused(StorageUnavailable, f"nats://me:{SECRET}@127.0.0.1:{free_port()}")
+    text = await refused(StorageUnavailable, f"nats://me:{SECRET}@127.0.0.1:1")
     assert "cannot be reached" in text
     assert "storage_url" in text
 

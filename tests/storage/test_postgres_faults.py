@@ -25,7 +25,7 @@ from .postgres_kit import behind, cut, new, schema_of
 
 pytestmark = pytest.mark.asyncio
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds until what never comes fails its test."""
 
 Private = Callable[..., Postgres]

@@ -27,7 +27,7 @@ from tests.conformance.kit import LEASE, START, claim, event, finish, held, inse
 Connection = psycopg.Connection[Any]
 Connect = Callable[..., Connection]
 NAMESPACE = f"place{uuid4().hex[:12]}"
-QUICK = "SET lock_timeout = '2s'"
+QUICK = "SET lock_timeout = '20s'"
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_workers_are_told_at_the_commit(connect: Connect) -> None:
     here(mine).apply([Move(id=unit.row.id, expect=(Status.READY,), patch={"priority": 5})])
     assert list(listening.notifies(timeout=0)) == []
     mine.commit()
-    told = [each.payload for each in listening.notifies(timeout=5, stop_after=2)]
+    told = [each.payload for each in listening.notifies(timeout=30, stop_after=2)]
     assert told[0] == f"\nqueue:{unit.row.queue}"
     assert "tasks" in told[1].split("\n")
 

@@ -20,7 +20,7 @@ from .postgres_kit import Connection, behind, new, schema_of
 
 pytestmark = pytest.mark.asyncio
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds until what never comes fails its test."""
 
 Hand = Callable[[], Awaitable[Connection]]

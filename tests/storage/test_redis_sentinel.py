@@ -38,8 +38,8 @@ class Sentinel(Valkey):
             f"requirepass {SECRET}",
             f"sentinel monitor tasks {LOOPBACK} {master.port} 1",
             f"sentinel auth-pass tasks {PASSWORD}",
-            "sentinel down-after-milliseconds tasks 500",
-            "sentinel failover-timeout tasks 2000",
+            "sentinel down-after-milliseconds tasks 4000",  # more than a slow machine stands still
+            "sentinel failover-timeout tasks 6000",
         ]
 
     def prepare(self) -> None:
@@ -83,7 +83,7 @@ async def test_a_master_that_dies_is_followed_to_its_replica(crew: tuple[Valkey,
     url = f"{sentinel.url}?sentinel_password={SECRET}"
     units = [insert() for _ in range(20)]
     async with AsyncRedisStorage(url) as storage, storage.listen(["queue:q"]) as ear:
-        async with AsyncRedisStorage(url, wait_replicas=1, wait_timeout=20.0) as sure:
+        async with AsyncRedisStorage(url, wait_replicas=1, wait_timeout=60.0) as sure:
             assert (await sure.apply(units)).outcome == [Applied.APPLIED] * 20
         master.kill()
         late = insert()
@@ -96,7 +96,7 @@ async def test_a_master_that_dies_is_followed_to_its_replica(crew: tuple[Valkey,
         ids = [unit.row.id for unit in (*units, late)]
         assert [row.id for row in await storage.get_tasks(ids)] == ids
         async with storage.twin() as other:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await storage._post.ready()
                 await ear.wait(0.01)
                 await other.apply([insert()])
