@@ -106,42 +106,49 @@ class Wire:
     def _welcome(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                near, _ = self._door.accept()
-                assert self._to.hostname is not None
-                assert self._to.port is not None
-                far = socket.create_connection((self._to.hostname, self._to.port))
-                for end in (near, far):
-                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._open += [near, far]
-                self._start(self._forth, near, far)
-                self._start(self._back, far, near)
+                self._connect(self._door.accept()[0])
 
-    def _forth(self, near: socket.socket, far: socket.socket) -> None:
+    def _connect(self, near: socket.socket) -> None:
+        assert self._to.hostname is not None
+        assert self._to.port is not None
+        try:
+            far = socket.create_connection((self._to.hostname, self._to.port))
+            for end in (near, far):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:  # there may be another one
+            self._shut(near)
+            return
+        self._open += [near, far]
+        heard = threading.Event()
+        self._start(self._forth, near, far, heard)
+        self._start(self._back, far, near, heard)
+
+    def _forth(self, near: socket.socket, far: socket.socket, heard: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := near.recv(65536):
                 if self.swallow is not None and self.swallow in data:
                     self.swallow = None
                     self.cuts += 1
                     near.shutdown(socket.SHUT_WR)  # nothing goes back from here on
+                    heard.clear()  # of what was asked before
                     far.sendall(data)
                     far.sendall(b"PING\r\n")
-                    self._heard.wait(5)
+                    heard.wait(60)
                     break
                 far.sendall(data)
         self._shut(near)
         self._shut(far)
 
-    def _back(self, far: socket.socket, near: socket.socket) -> None:
-        self._heard = threading.Event()
+    def _back(self, far: socket.socket, near: socket.socket, heard: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := far.recv(65536):
                 if b"PONG" in data:
-                    self._heard.set()
+                    heard.set()
                 with contextlib.suppress(BrokenPipeError):
                     near.sendall(data)
 
-    def _start(self, target: Callable[..., None], *ends: socket.socket) -> None:
-        threading.Thread(target=target, args=ends, daemon=True).start()
+    def _start(self, target: Callable[..., None], *args: object) -> None:
+        threading.Thread(target=target, args=args, daemon=True).start()
 
     @staticmethod
     def _shut(end: socket.socket) -> None:

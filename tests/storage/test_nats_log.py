@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from nats.aio.client import Client
+from nats.js.errors import NotFoundError
 
 from omniq.errors import StorageClosed
 from omniq.storage.log.port import Rewound
+from omniq.storage.nats import feed
 from omniq.storage.nats.log import NATSLog
 
 from .nats_hand import new_namespace, opened, operate
@@ -46,19 +49,25 @@ class Ear:
 
     def __init__(self, log: NATSLog) -> None:
         self.log = log
-        self.told = False
+        self.told = 0
         assert log.follow(self.tell)
 
     def tell(self) -> None:
-        self.told = True
+        self.told += 1
         self.log.wake()
 
-    def wait(self, seconds: float) -> bool:
-        until = time.monotonic() + seconds
-        while not self.told and (left := until - time.monotonic()) > 0:
-            self.log.rest(left)
-        told, self.told = self.told, False
-        return told
+    def until(self, true: Callable[[], bool]) -> None:
+        """Rest until it is so; what comes wakes, or the beat of the consumer's keeper."""
+        end = time.monotonic() + 60
+        while not true():
+            assert time.monotonic() < end
+            self.log.rest(0.05)
+
+
+@pytest.fixture
+def steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consumer is not made again because this process stood still for a while."""
+    monkeypatch.setattr(feed, "SILENCE", 600)
 
 
 def test_an_empty_log_begins_at_one(log: NATSLog) -> None:
@@ -106,17 +115,17 @@ def test_a_long_log_is_read_in_order(log: NATSLog, nats_url: str, namespace: str
         assert late.read_on(151)[0] == b"151"
 
 
+@pytest.mark.usefixtures("steady")
 def test_it_tells_of_what_others_put_only(log: NATSLog, other: NATSLog) -> None:
     ear = Ear(log)
     assert other.put(1, b"one")
-    assert ear.wait(5)
-    while ear.wait(0.5):  # of the consumer's making, and of what came
-        pass
+    ear.until(lambda: ear.told == 2)  # of the consumer's making, and of what came
     assert list(log.read_on(1)) == [b"one"]
     assert log.put(2, b"two")
-    assert all_from(other, 1) == [b"one", b"two"]  # it has come everywhere by now
+    assert all_from(other, 1) == [b"one", b"two"]
+    ear.until(lambda: log._feed._next == 3)  # it has come here, too
     assert log.read_on(3) == ()
-    assert not ear.told
+    assert ear.told == 2
 
 
 def test_what_is_cut_stays_away_and_its_numbers_too(
@@ -140,7 +149,7 @@ def test_a_stream_made_anew_is_noticed(log: NATSLog, nats_url: str, namespace: s
         assert log.put(number, b"x")
 
     async def remove(client: Client) -> None:
-        assert await client.jetstream().delete_stream(f"OQ_{namespace}")
+        assert await client.jetstream(timeout=60).delete_stream(f"OQ_{namespace}")
 
     operate(nats_url, remove)
     with pytest.raises(Rewound):
@@ -156,17 +165,20 @@ def test_a_lost_consumer_is_made_again(
 ) -> None:
     ear = Ear(log)
 
-    async def lose(client: Client) -> None:
-        stream = client.jetstream()
-        for consumer in await stream.consumers_info(f"OQ_{namespace}"):
-            await stream.delete_consumer(f"OQ_{namespace}", consumer.name)
+    async def lose(client: Client) -> int:
+        stream = client.jetstream(timeout=60)
+        there = await stream.consumers_info(f"OQ_{namespace}")
+        for consumer in there:
+            with suppress(NotFoundError):  # made anew meanwhile
+                await stream.delete_consumer(f"OQ_{namespace}", consumer.name)
+        return len(there)
 
     assert other.put(1, b"one")
-    while ear.wait(0.5):
-        pass
-    operate(nats_url, lose)
+    ear.until(lambda: ear.told >= 2)  # of the consumer's making, and of what came
+    assert operate(nats_url, lose)
+    told = ear.told
     assert other.put(2, b"two")
-    assert ear.wait(10), "nobody told of what came while there was no consumer"
+    ear.until(lambda: ear.told > told)  # of what came while there was no consumer
     assert all_from(log, 1) == [b"one", b"two"]
 
 
@@ -230,7 +242,7 @@ def test_an_object_is_replaced_listed_and_dropped(
     assert log.keep("cp/00001", b"again")
 
     async def messages(client: Client) -> int:
-        info = await client.jetstream().stream_info(f"OBJ_OQ_{namespace}")
+        info = await client.jetstream(timeout=60).stream_info(f"OBJ_OQ_{namespace}")
         return info.state.messages
 
     assert operate(nats_url, messages) == 2 * 3, "a chunk and a description of each object"
@@ -243,7 +255,7 @@ def test_the_servers_own_tools_can_read_the_objects(
     assert log.keep("big/one", data)
 
     async def read(client: Client) -> tuple[bytes | None, int | None]:
-        bucket = await client.jetstream().object_store(f"OQ_{namespace}")
+        bucket = await client.jetstream(timeout=60).object_store(f"OQ_{namespace}")
         found = await bucket.get("big/one")
         await bucket.delete("big/one")
         return found.data, found.info.chunks
@@ -258,7 +270,7 @@ def test_the_streams_are_what_an_operator_expects(
     log: NATSLog, nats_url: str, namespace: str
 ) -> None:
     async def look(client: Client) -> list[object]:
-        config = (await client.jetstream().stream_info(f"OQ_{namespace}")).config
+        config = (await client.jetstream(timeout=60).stream_info(f"OQ_{namespace}")).config
         return [config.subjects, config.retention, config.discard, config.storage]
 
     assert operate(nats_url, look) == [[f"oq.{namespace}.log"], "limits", "new", "file"]

@@ -63,7 +63,7 @@ async def test_a_cluster_keeps_three_replicas_unasked(nats_cluster_url: str, tol
     assert "survives the loss of a node" in line
 
     async def copies(client: Client) -> set[int]:
-        js = client.jetstream()
+        js = client.jetstream(timeout=60)
         streams = [await js.stream_info(f"{head}OQ_{namespace}") for head in ("", "OBJ_")]
         return {stream.config.num_replicas or 0 for stream in streams}
 
@@ -85,7 +85,7 @@ async def test_a_stream_that_an_operator_weakened_is_told_of(nats_url: str, told
     await told(nats_url, namespace=namespace)
 
     async def weaken(client: Client) -> None:
-        js = client.jetstream()
+        js = client.jetstream(timeout=60)
         config = (await js.stream_info(f"OQ_{namespace}")).config
         await js.update_stream(config.evolve(max_age=3600, max_bytes=10_000_000, discard="old"))
 
