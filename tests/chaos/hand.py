@@ -17,10 +17,15 @@ from omniq.workers import WorkerPool
 
 @task("chaos.mark")
 def mark(folder: str, name: str, seconds: float) -> int:
-    """Leave a line in a file of its own when it starts and when it ends."""
+    """Leave a line in a file of its own when it starts and when it ends.
+
+    It does not end as long as there is a file `NAME.hold` beside it.
+    """
     path = Path(folder) / name
     with path.open("a") as file:
         file.write(f"start {os.getpid()}\n")
+    while path.with_name(f"{name}.hold").exists():
+        time.sleep(0.01)
     time.sleep(seconds)
     with path.open("a") as file:
         file.write(f"end {os.getpid()}\n")
