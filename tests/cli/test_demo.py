@@ -10,7 +10,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.programs import Program, run
+from tests.programs import PATIENCE, Program, run
 
 pytestmark = pytest.mark.once
 
@@ -47,10 +47,12 @@ def test_it_makes_its_own_pictures_and_goes_on_serving(tmp_path: Path) -> None:
     with Program([*DEMO, "--port", "0"], cwd=tmp_path) as demo:
         page = demo.says(r"The album +(http://\S+/)\n")[1]
         link = demo.says(r"Its dashboard +(http://\S+token=\S+)\n")[1]
+        for number in (1, 2, 3):  # each in its own time
+            demo.says(f"batch {number}: 6 of 6 done, sheet done")
         demo.says("18 pictures: 54 thumbnails")
         demo.says("Still serving")
-        assert httpx.get(page).text.count("/sheet.webp") == 3
-        with httpx.Client(follow_redirects=True) as browser:
+        assert httpx.get(page, timeout=PATIENCE).text.count("/sheet.webp") == 3
+        with httpx.Client(follow_redirects=True, timeout=PATIENCE) as browser:
             assert "pictures.thumbnails" in browser.get(link.replace("/?", "/tasks?")).text
         demo.send(signal.SIGINT)
         assert demo.ends() == 0

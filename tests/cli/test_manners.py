@@ -18,7 +18,7 @@ CLI = ["-m", "omniq.cli"]
 SLOW = """\
 import time
 print("importing", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 

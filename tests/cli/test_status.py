@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from omniq import AsyncOmniQ
 from omniq.cli.commands import cli
-from tests.programs import Program
+from tests.programs import PATIENCE, Program
 
 
 @pytest.fixture(autouse=True)
@@ -209,7 +209,7 @@ def test_the_dashboard_stands_alone(here: Path) -> None:
     task = failed_task()
     with Program(["-m", "omniq.cli", "dashboard", "--port", "0"], cwd=here) as served:
         link = served.says(r"Dashboard\s+(http://\S+token=\S+)")[1]
-        with httpx.Client(follow_redirects=True) as browser:
+        with httpx.Client(follow_redirects=True, timeout=PATIENCE) as browser:
             assert task in browser.get(link.replace("/?", "/tasks?")).text
         served.send(signal.SIGTERM)
         assert served.ends() == 0

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from omniq import AsyncOmniQ
 from omniq.models.units import Move
-from tests.programs import ROOT, Program, run
+from tests.programs import PATIENCE, ROOT, Program, run
 
 pytestmark = pytest.mark.asyncio
 
@@ -64,18 +64,18 @@ async def started(tmp_path: Path, queue: AsyncOmniQ) -> None:
 async def test_it_runs_tasks_and_drains(tmp_path: Path, queue: AsyncOmniQ, target: str) -> None:
     nap = await queue.enqueue("nap", (1,))
     with Program([*CLI, "worker", target], cwd=tmp_path) as worker:
-        assert await (await queue.enqueue("pid")).result(30) == worker.process.pid
+        assert await (await queue.enqueue("pid")).result(PATIENCE) == worker.process.pid
         await started(tmp_path, queue)
         worker.send(signal.SIGTERM)
         assert worker.ends() == 0
-    assert await nap.result(1) == "rested"
+    assert await nap.result(PATIENCE) == "rested"
     assert "Working on" in worker.output and worker.output.endswith("Stopped.\n")
 
 
 async def test_tasks_that_enqueue_start_no_second_worker(tmp_path: Path, queue: AsyncOmniQ) -> None:
     with Program([*CLI, "worker", "work:queue"], cwd=tmp_path) as worker:
-        child = await (await queue.enqueue("parent", worker="async")).result(30)
-        assert await queue.get_result(child, 30) == worker.process.pid
+        child = await (await queue.enqueue("parent", worker="async")).result(PATIENCE)
+        assert await queue.get_result(child, PATIENCE) == worker.process.pid
         assert len(await queue.workers()) == 1
 
 
@@ -108,7 +108,7 @@ async def test_after_the_grace_tasks_are_given_back(
 async def test_it_serves_what_it_is_told(tmp_path: Path, queue: AsyncOmniQ) -> None:
     options = ["-q", "a", "-q", "b", "-c", "4", "-t", "2"]
     with Program([*CLI, "worker", "work:queue", *options], cwd=tmp_path):
-        await (await queue.enqueue("pid", queue="b")).result(30)
+        await (await queue.enqueue("pid", queue="b")).result(PATIENCE)
         (card,) = await queue.workers()
     assert card.queues == ("a", "b") and card.slots == {"async": 4, "thread": 2}
 
@@ -154,7 +154,7 @@ async def test_a_batch_says_what_it_left_for_want_of_a_function(
 async def test_a_web_app_lends_its_lifespan(tmp_path: Path, queue: AsyncOmniQ) -> None:
     command = [*CLI, "worker", "tests.contrib.shop:app"]
     with Program(command, cwd=tmp_path, paths=[ROOT]) as worker:
-        ran_in, entered = await (await queue.enqueue("shop.pid")).result(30)
+        ran_in, entered = await (await queue.enqueue("shop.pid")).result(PATIENCE)
         assert (ran_in, entered) == (worker.process.pid, 1)
         worker.send(signal.SIGTERM)
         assert worker.ends() == 0

@@ -16,6 +16,9 @@ from litestar.params import FromQuery
 import omniq
 from omniq import AsyncOmniQ, AsyncTaskHandle
 from omniq.contrib.litestar import OmniQPlugin
+from omniq.dashboard import live
+
+live.LIFE = 3600.0  # a server that waited for its pages would do so for ever
 
 
 @omniq.task("shop.pid")

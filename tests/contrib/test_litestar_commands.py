@@ -42,7 +42,7 @@ async def test_a_worker_of_the_app_runs_tasks_inside_its_lifespan(
 ) -> None:
     task = await queue.enqueue("shop.pid")
     with program(tmp_path, "workers", "run") as worker:
-        ran_in, entered = await task.result(timeout=30)
+        ran_in, entered = await task.result(timeout=PATIENCE)
         assert ran_in == worker.process.pid and entered == 1
         assert [card.embedded for card in await queue.workers()] == [False]
         worker.send(signal.SIGTERM)
@@ -56,7 +56,7 @@ async def test_a_worker_serves_the_queues_it_is_told(tmp_path: Path, queue: Asyn
     mine = await queue.enqueue("shop.pid", queue="mine")
     options = ("-q", "mine", "--concurrency", "3", "--threads", "2", "--drain-timeout", "1")
     with program(tmp_path, "workers", "run", *options) as worker:
-        await mine.result(timeout=30)
+        await mine.result(timeout=PATIENCE)
         (card,) = await queue.workers()
         assert card.queues == ("mine",) and card.slots == {"async": 3, "thread": 2}
         assert await other.status() == "pending"
@@ -86,7 +86,7 @@ async def test_memory_of_an_app_has_no_other_worker(tmp_path: Path) -> None:
 async def test_litestar_run_keeps_one_worker_process(tmp_path: Path, queue: AsyncOmniQ) -> None:
     with program(tmp_path, "run", "--port", "0", placement="server") as server:
         task = await queue.enqueue("shop.pid")
-        ran_in, entered = await task.result(timeout=30)
+        ran_in, entered = await task.result(timeout=PATIENCE)
         assert ran_in != server.process.pid and entered == 1
         server.says("running on http")
         assert [card.pid for card in await queue.workers()] == [ran_in]
@@ -104,10 +104,10 @@ async def test_a_worker_process_that_dies_is_started_again(
     tmp_path: Path, queue: AsyncOmniQ
 ) -> None:
     with program(tmp_path, "run", "--port", "0", placement="server") as server:
-        first, _ = await (await queue.enqueue("shop.pid")).result(timeout=30)
+        first, _ = await (await queue.enqueue("shop.pid")).result(timeout=PATIENCE)
         os.kill(first, signal.SIGKILL)
         server.says("starting it again")
-        second, _ = await (await queue.enqueue("shop.pid")).result(timeout=30)
+        second, _ = await (await queue.enqueue("shop.pid")).result(timeout=PATIENCE)
         assert second not in (first, server.process.pid)
         server.send(signal.SIGTERM)
         server.ends()
@@ -117,7 +117,7 @@ async def test_the_worker_process_ends_with_a_server_that_is_killed(
     tmp_path: Path, queue: AsyncOmniQ
 ) -> None:
     with program(tmp_path, "run", "--port", "0", placement="server") as server:
-        ran_in, _ = await (await queue.enqueue("shop.pid")).result(timeout=30)
+        ran_in, _ = await (await queue.enqueue("shop.pid")).result(timeout=PATIENCE)
         handle = os.pidfd_open(ran_in)
         server.send(signal.SIGKILL)
         server.ends()

@@ -203,7 +203,7 @@ async def test_with_a_real_worker(lane: Any) -> None:
     async with app.lifespan():
         queue: AsyncOmniQ = app.state.omniq
         for func in (on_loop, in_thread):
-            assert await (await queue.enqueue(func, ("x",))).result(10) == "session of db://"
+            assert await (await queue.enqueue(func, ("x",))).result(30) == "session of db://"
 
 
 async def test_a_blocking_thread_per_task_does_not_mix_them_up() -> None:
@@ -215,7 +215,7 @@ async def test_a_blocking_thread_per_task_does_not_mix_them_up() -> None:
     async with app.lifespan():
         queue: AsyncOmniQ = app.state.omniq
         handles = [await queue.enqueue(in_thread, (str(n),)) for n in range(30)]
-        assert {await handle.result(10) for handle in handles} == {"session of db://"}
+        assert {await handle.result(30) for handle in handles} == {"session of db://"}
     assert said.count("session opened") == said.count("session closed") == 30
 
 
