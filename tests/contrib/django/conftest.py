@@ -7,17 +7,19 @@
   memory, and every test starts with a queue of its own.
 * `omniq_in_db`: the same with `DATABASE="default"`.
 * `ended(result)` waits until a worker has ended a task of Django's framework; `heard` is what the
-  framework's signals told.
+  framework's signals told; `leap(seconds)` brings timeouts about.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -220,6 +222,23 @@ def ended() -> Callable[[Any], Any]:
         return result
 
     return wait
+
+
+@pytest.fixture
+def leap(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]]:
+    """`leap(seconds)`: for the timers of OmniQ's loop, and for attempts, that time has passed."""
+    from omniq._portal import portal
+    from omniq.contrib.django.backends import attempt
+
+    def leap(seconds: float) -> None:
+        def ahead() -> float:
+            return monotonic() + seconds
+
+        monkeypatch.setattr(attempt, "monotonic", ahead)
+        portal.call(lambda: setattr(asyncio.get_running_loop(), "time", ahead))
+
+    yield leap
+    portal.close()  # the next test has a loop whose time is that of all
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import dedent
 from urllib.request import urlopen
 
-from tests.programs import ROOT, Program
+from tests.programs import PATIENCE, ROOT, Program
 from tests.programs import run as run_program
 
 MANAGE = """
@@ -148,12 +148,12 @@ FILES = {
 
 
         def add(request, a, b):
-            return JsonResponse({"sum": queue.enqueue(tasks.add, (a, b)).result(20)})
+            return JsonResponse({"sum": queue.enqueue(tasks.add, (a, b)).result(50)})
 
 
         async def aadd(request, a, b):
             handle = await aqueue.enqueue(tasks.add, (a, b))
-            return JsonResponse({"sum": await handle.result(20)})
+            return JsonResponse({"sum": await handle.result(50)})
 
 
         def slow(request, number):
@@ -164,7 +164,7 @@ FILES = {
 
 
         def who(request):
-            worker = queue.enqueue(tasks.who).result(20)
+            worker = queue.enqueue(tasks.who).result(50)
             return JsonResponse({"server": os.getpid(), "worker": worker})
         """,
 }
@@ -210,7 +210,7 @@ class Project:
 
 def get(url: str) -> str:
     """The body of a page."""
-    with urlopen(url, timeout=30) as answer:
+    with urlopen(url, timeout=PATIENCE) as answer:
         return str(answer.read().decode())
 
 

@@ -17,7 +17,7 @@ import httpx
 from omniq import AsyncOmniQ
 from omniq.storage.sqlite.guest import GuestSQLiteStorage
 from tests.contrib.django.project import Project
-from tests.programs import Program, free_port
+from tests.programs import PATIENCE, Program, free_port
 
 SETTINGS = 'DEBUG = False\nOMNIQ = {"EMBEDDED_WORKER": True}'
 IN_DATABASE = {"OMNIQ_DATABASE": "default"}
@@ -26,6 +26,9 @@ FILES = {
         from django.urls import include, path
 
         from notes import views
+        from omniq.dashboard import live
+
+        live.LIFE = 3600.0  # a server that waited for its pages would do so for ever
 
         urlpatterns = [
             path("where/", views.where),
@@ -59,7 +62,7 @@ FILES = {
 
         def seconds_of(mark):
             # Some outlast any grace, so they have to be given back; run again, they are quick.
-            return 60 if mark.startswith("long") and not os.environ.get("AGAIN") else 0.01
+            return 600 if mark.startswith("long") and not os.environ.get("AGAIN") else 0.01
 
 
         @task("note")
@@ -109,13 +112,13 @@ FILES = {
 
 
         def wait(request, mark):
-            pid = queue.enqueue(note, (mark,)).result(30)
+            pid = queue.enqueue(note, (mark,)).result(50)
             return JsonResponse({"worker": pid, "notes": Note.objects.count()})
 
 
         async def wait_async(request, mark):
             task = await aqueue.enqueue(anote, (mark,))
-            pid = await task.result(30)
+            pid = await task.result(50)
             return JsonResponse({"worker": pid, "notes": await Note.objects.acount()})
         """,
 }
@@ -150,7 +153,7 @@ class Site:
     def client(self, **cookies: str) -> httpx.Client:
         """A visitor who has a new connection for each request, so that every process gets some."""
         once = httpx.Limits(max_keepalive_connections=0)
-        return httpx.Client(base_url=self.url, timeout=30, limits=once, cookies=cookies)
+        return httpx.Client(base_url=self.url, timeout=PATIENCE, limits=once, cookies=cookies)
 
 
 @contextmanager

@@ -212,7 +212,7 @@ def test_omniqs_own_tasks_do_not_exist_here() -> None:
 def test_omniqs_own_queue_takes_django_tasks() -> None:
     handle = queue.enqueue(declared.add, (1, 2))  # type: ignore[call-overload]
     blocking().start_worker()
-    assert handle.result(10) == 3
+    assert handle.result(30) == 3
     assert declared.add.get_result(handle).return_value == 3
 
 

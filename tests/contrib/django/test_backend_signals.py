@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,8 @@ LOGGER = str(package())
 @pytest.fixture(autouse=True)
 def _nothing_seen() -> None:
     declared.SEEN.clear()
+    declared.HANGING.clear()
+    declared.LET_GO.clear()
 
 
 @pytest.mark.parametrize("wanted", [declared.add, declared.add_async])
@@ -64,13 +67,25 @@ def test_finished_is_told_once_and_retries_are_logged(
     assert failed.exc_info and isinstance(failed.exc_info[1], LookupError)
 
 
-@pytest.mark.parametrize("wanted", [declared.sleeps, declared.sleeps_in_a_thread])
+@pytest.mark.parametrize("wanted", [declared.hangs, declared.hangs_in_a_thread])
 def test_a_timeout_is_told_too(
-    wanted: Any, ended: Callable[[Any], Any], heard: list[Any], caplog: Any
+    wanted: Any,
+    ended: Callable[[Any], Any],
+    heard: list[Any],
+    leap: Callable[[float], None],
+    caplog: Any,
 ) -> None:
     with caplog.at_level(logging.INFO, logger=LOGGER):
-        result = ended(wanted.enqueue(0.4))
+        result = wanted.enqueue()
+        blocking().start_worker()
+        assert declared.HANGING.wait(30)
+        leap(601)
+        ended(result)
+        declared.LET_GO.set()  # what a thread does after that is not told of
+        lanes = [t for t in threading.enumerate() if t.name.startswith("omniq-thread-lane")]
         blocking().stop_worker()
+        for lane in lanes:
+            lane.join(30)
     assert [(name, status) for name, _, id, status in heard if id == result.id] == [
         ("enqueued", "READY"),
         ("started", "RUNNING"),

@@ -203,7 +203,7 @@ def prune_here() -> str:
 def test_running_tasks_are_not_forgotten(kept: None) -> None:
     running = queue.enqueue(prune_here)
     work()
-    assert running.result(1) == "Forgot 0 ended tasks.\n"
+    assert running.result(30) == "Forgot 0 ended tasks.\n"
 
 
 def test_how_old_they_must_be(kept: None) -> None:

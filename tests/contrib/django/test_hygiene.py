@@ -23,6 +23,7 @@ from omniq.contrib.django.workers import hygiene
 from omniq.queue.engine import Loaded
 from tests.contrib.django.conftest import Omniq
 from tests.contrib.django.shop.models import Order
+from tests.waiting import blocking_until
 
 seen: list[Any] = []
 """What tasks of the running test have noted."""
@@ -58,6 +59,10 @@ def count() -> int:
     return number
 
 
+def here() -> None:
+    seen.append(threading.current_thread())
+
+
 async def acount() -> int:
     seen.append(await sync_to_async(lambda: connections["default"])())
     return await Order.objects.acount()
@@ -80,9 +85,9 @@ def test_max_age_keeps_it_for_the_next_task(one_thread: None, kept_open: object)
 
 def test_and_no_longer_than_its_thread(one_thread: None, kept_open: object) -> None:
     done(count)
-    lane = next(t for t in threading.enumerate() if t.name.startswith("omniq-thread-lane"))
+    done(here)
     blocking().stop_worker()
-    lane.join(30)
+    seen[2].join(30)
     gc.collect()
     with pytest.raises(Exception, match="closed"):
         seen[1].execute("SELECT 1")
@@ -238,7 +243,7 @@ def test_a_cancelled_one_leaves_no_connection_either(one_thread: None, kept_open
     assert handle.cancel()
     with pytest.raises(Exception, match="cancelled"):
         handle.result(30)
-    assert seen[0].connection is None
+    blocking_until(lambda: seen[0].connection is None)
 
 
 # -- at the end of the process ---------------------------------------------------------------

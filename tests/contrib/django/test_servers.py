@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import httpx
 import pytest
 
+from omniq import AsyncOmniQ
 from tests.contrib.django.project import Project
 from tests.contrib.django.served import (
     KINDS,
@@ -19,6 +21,7 @@ from tests.contrib.django.served import (
     queue_of,
     serving,
 )
+from tests.programs import PATIENCE
 from tests.rows import rows_in
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.once]
@@ -56,14 +59,14 @@ async def test_its_processes_do_the_work(place: tuple[Project, str], name: str) 
         async with queue_of(project, kind) as queue:
             places = {result.value async for result in queue.results(ids)}
             places |= {each["worker"] for each in told if "worker" in each}
-            working = {card.pid for card in await queue.workers()}
+            served = {worker.process.pid} if name == "gevent" else servers
+            working = await at_work(queue, served)
             rows = await rows_in(queue)
         assert places <= working
         if name == "gevent":
             assert working == {worker.process.pid}
             site.server.says("EMBEDDED_WORKER has no effect in this process")
         else:
-            assert servers <= working, "each process that has served works"
             assert (site.server.process.pid in working) is (name == "plain"), "never a master"
         assert {(rows[id].attempt, rows[id].epoch) for id in ids} == {(1, 1)}
         notes = notes_in(project)
@@ -71,6 +74,14 @@ async def test_its_processes_do_the_work(place: tuple[Project, str], name: str) 
         assert {notes[f"{word} {mark}"] for word in ("began", "ended") for mark in marks} == {1}
         for trouble in ("Traceback", "SynchronousOnlyOperation", "locked"):
             assert trouble not in site.server.output, site.server.output
+
+
+async def at_work(queue: AsyncOmniQ, wanted: set[int]) -> set[int]:
+    """The processes that work, once these do: each process that has served will."""
+    async with asyncio.timeout(PATIENCE), queue.listen({"docs:worker"}) as ear:
+        while not wanted <= (working := {card.pid for card in await queue.workers()}):
+            await ear.wait(1)
+        return working
 
 
 def _dashboard_is_for_staff(client: httpx.Client) -> None:

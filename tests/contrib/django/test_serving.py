@@ -12,7 +12,6 @@ import pytest
 
 from omniq import AsyncOmniQ, Status
 from tests.contrib.django.project import Project, get
-from tests.programs import free_port
 
 EMBEDDED = 'OMNIQ = {"EMBEDDED_WORKER": True, "GRACE": 20}'
 
@@ -38,10 +37,8 @@ def test_no_management_command_works(project: Project) -> None:
 
 
 def test_runserver_works_in_the_child_alone(project: Project) -> None:
-    port = free_port()
-    with project.start("manage.py", "runserver", f"127.0.0.1:{port}") as server:
-        server.says("Starting development server|Quit the server")
-        url = f"http://127.0.0.1:{port}"
+    with project.start("manage.py", "runserver", "127.0.0.1:0") as server:
+        url = server.says(r"development server at (http://\S+?)/\n")[1]
         who = json.loads(get(f"{url}/who/"))
         assert who["server"] == who["worker"] != server.process.pid
         assert json.loads(get(f"{url}/aadd/1/2/")) == {"sum": 3}

@@ -197,7 +197,7 @@ def test_a_database_in_memory_is_seen_by_django_alone(databases: None, omniq: Om
         with pytest.raises(ConfigError, match=r"in memory.*drain\(\).*'TEST'.*'NAME'"):
             native_storage("memory")
         with pytest.raises(TaskCancelled):
-            handle.result(1)
+            handle.result(30)
         with pytest.raises(ConfigError, match="in memory"):
             blocking()
     finally:

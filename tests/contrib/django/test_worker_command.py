@@ -95,7 +95,8 @@ def test_a_failed_task_does_not_end_a_batch() -> None:
     assert error.type == "ValueError" and "this one never works" in (error.traceback or "")
 
 
-def test_a_retry_is_due_later_and_left_to_others() -> None:
+def test_a_retry_is_due_later_and_left_to_others(omniq: Omniq) -> None:
+    omniq(STORAGE_TYPE="memory", RETRY_DELAY=3600)
     again = queue.enqueue(errands.fail, retries=1)
     later = queue.enqueue(errands.add, (1, 1), delay=3600)
     work()

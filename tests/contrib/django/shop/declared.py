@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import threading
 from typing import Any
 
 from omniq import Retry
 from omniq.contrib.django.backends.framework import TaskContext, task
 
 SEEN: list[Any] = []
+HANGING, LET_GO = threading.Event(), threading.Event()
 
 
 @task
@@ -93,9 +94,16 @@ async def sleeps(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
-@task(timeout=0.2, retries=0)
-def sleeps_in_a_thread(seconds: float) -> None:
-    time.sleep(seconds)
+@task(timeout=600, retries=0)
+async def hangs() -> None:
+    HANGING.set()
+    await asyncio.Event().wait()
+
+
+@task(timeout=600, retries=0)
+def hangs_in_a_thread() -> None:
+    HANGING.set()
+    LET_GO.wait(100)
 
 
 @task
