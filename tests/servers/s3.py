@@ -6,7 +6,7 @@ import http.client
 import sys
 from pathlib import Path
 
-from .server import LOOPBACK, Server
+from .server import LOOPBACK, PATIENCE, Server
 
 KEY, SECRET, REGION = "tests", "a-secret-of-tests", "us-east-1"
 BUCKET = "omniq"
@@ -44,7 +44,7 @@ class S3(Server):
         assert self.request("PUT", f"/{name}") == 200
 
     def request(self, method: str, path: str) -> int:
-        wire = http.client.HTTPConnection(LOOPBACK, self.port, timeout=10)
+        wire = http.client.HTTPConnection(LOOPBACK, self.port, timeout=PATIENCE / 2)
         try:
             headers = {"Authorization": f"AWS {KEY}:{SECRET}"}
             wire.request(method, path, headers=headers)
