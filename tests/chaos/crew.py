@@ -8,6 +8,7 @@ execution starts and when it ends. A line is one write to a file opened for appe
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import sys
@@ -21,10 +22,11 @@ import msgspec
 from omniq import AsyncOmniQ, Task, task
 from omniq.errors import OmniQError
 from omniq.ids import uuid7
-from omniq.workers import WorkerPool, current
+from omniq.workers import WorkerPool, ahead, current
 from tests.conformance.kit import APPLIED, claim, finish, outcome
 
 LEASE = 2.0
+"""Seconds, unless the settings say otherwise: short where it is to run out."""
 SLOTS = 5
 BATCH = 20
 
@@ -49,11 +51,22 @@ async def step(folder: str, seconds: float) -> int:
     return row.epoch
 
 
+@task("chaos.wait")
+async def wait(folder: str) -> int:
+    """The same, and the first to claim it ends it only when there is a file `go`."""
+    row, pid = current().row, os.getpid()
+    path = Path(folder) / f"ran-{pid}"
+    write(path, f"start {row.id} {row.epoch} {pid} {time.monotonic_ns()}")
+    while row.epoch == 1 and not (Path(folder) / "go").exists():
+        await asyncio.sleep(0.01)
+    write(path, f"end {row.id} {row.epoch} {pid} {time.monotonic_ns()}")
+    return row.epoch
+
+
 def open_queue(settings: dict[str, Any]) -> AsyncOmniQ:
     """A queue at that place, which keeps every event and has no worker of its own."""
-    return AsyncOmniQ(
-        **settings, lease=LEASE, event_level="DEBUG", retry_delay=0.01, embedded=False
-    )
+    settings = {"lease": LEASE} | settings
+    return AsyncOmniQ(**settings, event_level="DEBUG", retry_delay=0.01, embedded=False)
 
 
 async def work(queue: AsyncOmniQ, folder: Path, name: str, count: int) -> None:
@@ -61,6 +74,12 @@ async def work(queue: AsyncOmniQ, folder: Path, name: str, count: int) -> None:
     async with WorkerPool(queue, async_workers=SLOTS, thread_workers=1):
         print("ready", flush=True)
         await asyncio.Event().wait()
+
+
+async def keep(queue: AsyncOmniQ, folder: Path, name: str, count: int) -> None:
+    """The same, and what it has claimed ahead it keeps: however slow it is, a claim is a run."""
+    ahead.PATIENCE = math.inf
+    await work(queue, folder, name, count)
 
 
 async def enqueue(queue: AsyncOmniQ, folder: Path, name: str, count: int) -> None:
@@ -97,7 +116,15 @@ async def zombie(queue: AsyncOmniQ, folder: Path, name: str, count: int) -> None
     print("applied" if applied is APPLIED else "refused", flush=True)
 
 
-DEEDS = {deed.__name__: deed for deed in (work, enqueue, zombie)}
+DEEDS = {
+    deed.__name__: deed
+    for deed in (
+        work,
+        keep,
+        enqueue,
+        zombie,
+    )
+}
 
 
 async def main(deed: str, settings: str, folder: str, name: str, count: str = "0") -> None:
