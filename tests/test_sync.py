@@ -91,7 +91,7 @@ def test_methods_keep_their_names_arguments_and_docstrings(twin: type[Twin]) -> 
 
 def test_a_task_goes_round(queue: TaskQueue) -> None:
     handle = queue.enqueue(add, (1, 2))
-    assert handle.result(20) == 3
+    assert handle.result(60) == 3
     assert queue.get_result(handle) == 3
     assert handle.status() == "success"
     assert handle.info().row.status.final
@@ -102,7 +102,7 @@ def test_a_task_goes_round(queue: TaskQueue) -> None:
 
 def test_errors_are_those_of_the_async_face(queue: TaskQueue) -> None:
     with pytest.raises(TaskFailed, match="no such luck"):
-        queue.enqueue(fail, ("no such luck",), retries=0).result(20)
+        queue.enqueue(fail, ("no such luck",), retries=0).result(60)
     handle = queue.enqueue(wait_long, worker="async")
     with pytest.raises(ResultTimeout):
         handle.result(0.01)
@@ -118,7 +118,7 @@ def test_a_handle_is_a_string_with_methods(queue: TaskQueue) -> None:
     assert hash(handle) == hash(handle.id)
     assert repr(handle) == repr(handle.id)
     assert type(pickle.loads(pickle.dumps(handle))) is str
-    assert queue.enqueue(len, (handle,)).result(20) == len(handle), "as an argument it is its id"
+    assert queue.enqueue(len, (handle,)).result(60) == len(handle), "as an argument it is its id"
 
 
 def test_many_handles_and_results_as_they_come(queue: TaskQueue) -> None:
@@ -142,11 +142,11 @@ def test_a_task_enqueues_itself(queue: TaskQueue) -> None:
     queue.open()
     handle = shout.enqueue("a", times=3)
     assert type(handle) is TaskHandle
-    assert handle.result(20) == "AAA"
-    assert whisper.enqueue("B").result(20) == "b"
+    assert handle.result(60) == "AAA"
+    assert whisper.enqueue("B").result(60) == "b"
     assert shout("here") == "HERE", "called, it runs here"
     given = queue.enqueue(shout, ("c",))
-    assert given.result(20) == "C"
+    assert given.result(60) == "C"
     assert given.info().row.name == handle.info().row.name
     assert given.info().retry == handle.info().retry
 
@@ -177,23 +177,23 @@ def test_a_worker_on_its_own(tmp_path: Path) -> None:
         handle = queue.enqueue(add, (3, 4))
         with ThreadWorker(queue, max_workers=2) as worker:
             assert worker.kind == "thread"
-            assert handle.result(20) == 7
+            assert handle.result(60) == 7
         assert worker.id == ""
 
 
 def test_without_with_it_opens_by_itself_and_may_be_closed(tmp_path: Path) -> None:
     queue = TaskQueue("sqlite", base_dir=tmp_path)
-    assert queue.enqueue(add, (1, 2)).result(20) == 3
+    assert queue.enqueue(add, (1, 2)).result(60) == 3
     queue.close()
     queue.close()
-    assert queue.enqueue(add, (2, 2)).result(20) == 4, "and opens again"
+    assert queue.enqueue(add, (2, 2)).result(60) == 4, "and opens again"
     queue.close()
 
 
 def test_blocking_storages_are_parts(tmp_path: Path) -> None:
     place = SQLiteStorage(tmp_path / "tasks.db")
     with OmniQ(task_queue=place, base_dir=tmp_path) as queue:
-        assert queue.enqueue(add, (1, 2)).result(20) == 3
+        assert queue.enqueue(add, (1, 2)).result(60) == 3
 
 
 @pytest.mark.parametrize("make", [MemoryStorage, lambda: SQLiteStorage(Path("tasks.db"))])
@@ -263,9 +263,9 @@ def test_after_a_fork_the_child_has_connections_of_its_own(make: str, tmp_path: 
     body = f"""
         queue = {make}
         mine = queue.enqueue(add, (1, 2))
-        print(mine.result(20))
-        child(lambda: print(queue.enqueue(add, (3, 4)).result(20), mine.result(20)))
-        print(queue.enqueue(add, (5, 6)).result(20))
+        print(mine.result(60))
+        child(lambda: print(queue.enqueue(add, (3, 4)).result(60), mine.result(60)))
+        print(queue.enqueue(add, (5, 6)).result(60))
         """
     ignore = "ignore:This process:DeprecationWarning"  # forking beside threads is the point
     done = subprocess.run(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 
-async def until(true: Callable[[], object], *, patience: float = 20) -> None:
+async def until(true: Callable[[], object], *, patience: float = 60) -> None:
     """Wait until `true()` is; TimeoutError after `patience` seconds."""
     async with asyncio.timeout(patience):
         while True:
@@ -16,7 +16,7 @@ async def until(true: Callable[[], object], *, patience: float = 20) -> None:
             await asyncio.sleep(0.001)
 
 
-def blocking_until(true: Callable[[], object], *, patience: float = 20) -> None:
+def blocking_until(true: Callable[[], object], *, patience: float = 60) -> None:
     """The same where nothing is awaited."""
     end = time.monotonic() + patience
     while not true():

@@ -135,7 +135,7 @@ async def test_a_queue_works_on_one_loop_after_the_other(tmp_path: Path) -> None
 
     async def once() -> int:
         handle = await kept.enqueue(add, (1, 2))
-        return await handle.result(10)
+        return await handle.result(60)
 
     for _ in range(2):
         assert await asyncio.to_thread(asyncio.run, once()) == 3
@@ -159,7 +159,7 @@ async def test_results_and_events_may_live_elsewhere(tmp_path: Path) -> None:
     queue = AsyncOmniQ(base_dir=tmp_path, result_storage=results, event_storage=events)
     async with queue:
         handle = await queue.enqueue(add, (1, 2))
-        assert await handle.result(10) == 3
+        assert await handle.result(60) == 3
         assert (await queue.result(handle)).value == 3
         assert await results.get_results([handle.id])
         assert not await queue.stores.tasks.get_results([handle.id])  # type: ignore[attr-defined]

@@ -50,7 +50,7 @@ async def queues(tmp_path: Path) -> AsyncIterator[list[AsyncOmniQ]]:
 
 async def back_in_line(handle: AsyncTaskHandle[Any]) -> TaskRow:
     """The row of a task, once it is there for others to claim."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             row = (await handle.info()).row
             if row.status is Status.READY:
@@ -101,7 +101,7 @@ async def test_short_tasks_are_claimed_ahead_and_never_more_run_at_once_than_slo
     handles = await queues[0].enqueue_many([Task(func=short) for _ in range(400)])
     async with AsyncWorker(queues[0], max_workers=5):
         for handle in handles:
-            await handle.result(20)
+            await handle.result(60)
     assert 1 <= asked.over <= 5
     assert most == 5
 
@@ -116,7 +116,7 @@ async def test_long_tasks_are_left_to_others(
         await until(lambda: worker.running == 4)
         leave.set()
         for handle in handles:
-            await handle.result(20)
+            await handle.result(60)
     assert asked.over <= 0
 
 
@@ -138,7 +138,7 @@ async def test_what_waits_behind_long_tasks_goes_back_in_line_for_others(
         assert one.running == 2
         async with AsyncWorker(queues[1], max_workers=2) as other:
             for handle in handles[2:]:
-                await handle.result(20)
+                await handle.result(60)
                 row = (await handle.info()).row
                 assert (row.owner, row.attempt, row.losses) == (other.id, 1, 0)
         # A lane that kept others waiting claims nothing ahead until short tasks end in it again.
@@ -146,7 +146,7 @@ async def test_what_waits_behind_long_tasks_goes_back_in_line_for_others(
         assert held._ahead.room(lane) == 0
         leave.set()
         for handle in handles[:2]:
-            await handle.result(20)
+            await handle.result(60)
     assert sorted(ran) == [0, 1]
 
 
@@ -161,7 +161,7 @@ async def test_a_worker_that_stops_gives_back_what_waits_at_once(
     await until(lambda: worker.running)
     waits = await queues[0].enqueue(known(nothing), ttl=600)
     await until(lambda: len(held._ahead))
-    stopping = asyncio.create_task(worker.stop(20))
+    stopping = asyncio.create_task(worker.stop(60))
     row = await back_in_line(waits)
     assert not stopping.done()  # the long one is still given its grace
     assert (row.attempt, row.expires_at is None) == (0, False)
@@ -188,7 +188,7 @@ async def test_a_cancelled_task_that_waits_never_runs(
         await until(lambda: len(held._ahead))
         assert await waits.cancel()
         with pytest.raises(TaskCancelled):
-            await waits.result(20)  # no slot has to come free for that
+            await waits.result(60)  # no slot has to come free for that
         assert worker.running == 1
         leave.set()
     assert not ran
@@ -212,7 +212,7 @@ async def test_what_waits_when_the_lease_runs_out_was_never_begun(
         row = await back_in_line(waits)
         assert (row.attempt, row.losses, row.expires_at is None) == (0, 0, False)
         leave.set()
-        await waits.result(20)
+        await waits.result(60)
 
 
 async def test_a_worker_that_stood_still_begins_nothing_it_may_have_lost() -> None:

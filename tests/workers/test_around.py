@@ -53,7 +53,7 @@ async def test_it_surrounds_a_plain_function_in_its_own_thread(lane: str) -> Non
     seen.clear()
     async with AsyncOmniQ(storage_type="memory", worker_type=lane) as queue:
         queue.around.append(counted)
-        rate, thread = await (await queue.enqueue(thread_of)).result(10)
+        rate, thread = await (await queue.enqueue(thread_of)).result(60)
     assert (rate, seen) == (2, [("before", thread), ("after", thread)])
 
 
@@ -62,10 +62,10 @@ async def test_it_surrounds_a_coroutine_and_a_failure(lane: str) -> None:
     seen.clear()
     async with AsyncOmniQ(storage_type="memory", worker_type=lane) as queue:
         queue.around.append(counted)
-        assert await (await queue.enqueue(doubled, (4,))).result(10) == 8
+        assert await (await queue.enqueue(doubled, (4,))).result(60) == 8
         handle = await queue.enqueue(broken, retries=0)
         with pytest.raises(TaskFailed, match="no"):
-            await handle.result(10)
+            await handle.result(60)
     assert [what for what, _ in seen] == ["before", "after"] * 2
 
 
@@ -77,4 +77,4 @@ async def test_what_fails_around_a_call_fails_the_task() -> None:
         queue.around.append(refuse)
         handle = await queue.enqueue(doubled, (4, 2), retries=0)
         with pytest.raises(TaskFailed, match="nothing to fill in"):
-            await handle.result(10)
+            await handle.result(60)

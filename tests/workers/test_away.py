@@ -150,7 +150,7 @@ async def test_a_stop_does_not_wait_for_a_store_that_hangs(
 
     await queue.start_worker()
     monkeypatch.setattr(place, "exchange", exchange)
-    await asyncio.wait_for(asked.wait(), 10)
+    await asyncio.wait_for(asked.wait(), 60)
     await asyncio.wait_for(queue.stop_worker(), 30)
 
 
@@ -168,7 +168,7 @@ async def test_a_stop_waits_longer_for_a_store_that_is_to_hear_how_tasks_ended(
         return "done"
 
     handle = await queue.enqueue(hold)
-    await asyncio.wait_for(entered.wait(), 10)
+    await asyncio.wait_for(entered.wait(), 60)
     place.away = True
     may_end.set()
     await until(lambda: place.missed > 2)
@@ -191,7 +191,7 @@ async def test_a_stop_waits_for_an_end_that_is_on_its_way(
     monkeypatch.setattr(pump, "MUTE", 0.0)
     told, heard = slowed(place, monkeypatch)
     handle = await queue.enqueue(asyncio.sleep, (0, "rested"))
-    await asyncio.wait_for(told.wait(), 10)
+    await asyncio.wait_for(told.wait(), 60)
     stopping = asyncio.create_task(queue.stop_worker())
     done, _ = await asyncio.wait([stopping], timeout=0.2)  # twenty times what it waits in vain
     assert not done
@@ -220,7 +220,7 @@ async def test_what_ended_is_not_given_back_while_the_store_is_slow_to_hear_of_i
     monkeypatch.setattr(pool.Pool, "_heard", counted)
     worker = await queue.start_worker()
     handle = await queue.enqueue(asyncio.sleep, (0, "rested"))
-    await asyncio.wait_for(told.wait(), 10)
+    await asyncio.wait_for(told.wait(), 60)
     assert worker._pool._beat is not None
     for beat in range(1, 6):
         worker._pool._beat.now()
@@ -249,11 +249,11 @@ async def test_what_a_claim_brings_after_the_stop_began_is_given_back(
     monkeypatch.setattr(place, "exchange", slow)
     worker = await queue.start_worker()
     handle = await queue.enqueue(asyncio.sleep, (3600,))
-    await asyncio.wait_for(claimed.wait(), 10)
+    await asyncio.wait_for(claimed.wait(), 60)
     told = asyncio.Event()
     monkeypatch.setattr(worker._pool._pump, "give_back_rest", told.set)
     stopping = asyncio.create_task(worker.stop(0))
-    await asyncio.wait_for(told.wait(), 10)
+    await asyncio.wait_for(told.wait(), 60)
     answer.set()
     await asyncio.wait_for(stopping, 30)
     row = (await queue.info(handle)).row
@@ -277,7 +277,7 @@ async def test_a_stop_waits_for_a_store_that_is_to_hear_of_a_way_back(
 
     handle = await queue.enqueue(hold)
     worker = await queue.start_worker()
-    await asyncio.wait_for(entered.wait(), 10)
+    await asyncio.wait_for(entered.wait(), 60)
     place.away = True
     if fails:
         may_end.set()
@@ -311,7 +311,7 @@ async def test_a_wait_given_up_leaves_no_outage_behind(
 
     monkeypatch.setattr(place, "get_docs", none)
     waiting = asyncio.create_task(worker.emptied())
-    await asyncio.wait_for(asked.wait(), 10)
+    await asyncio.wait_for(asked.wait(), 60)
     await until(lambda: "no names" in caplog.text)
     waiting.cancel()
     await asyncio.wait([waiting])

@@ -84,13 +84,13 @@ async def test_a_snoozed_task_does_not_expire(
 
     async with AsyncOmniQ(storage_type=kind, base_dir=tmp_path, lease=60, clock=clock) as queue:
         handle = await queue.enqueue(later, ttl=20)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 if (await handle.info()).row.status is Status.SCHEDULED:
                     break
                 await asyncio.sleep(0.001)
         clock.advance(31)
-        assert await handle.result(20) == "awake"
+        assert await handle.result(60) == "awake"
 
 
 def pump_of(queue: AsyncOmniQ) -> Pump:
@@ -125,7 +125,7 @@ async def test_a_stranded_child_that_is_given_back_does_not_run(queue: AsyncOmni
     await pump.give_back([HeldTask(row.id, row.epoch, row.claim or "")])
     await pump.flush()
     with pytest.raises(TaskFailed, match="depends on"):
-        await child.result(10)
+        await child.result(60)
 
 
 async def test_a_lost_claim_that_was_cancelled_meanwhile_ends_as_cancelled(
@@ -148,4 +148,4 @@ async def test_a_lost_claim_that_was_cancelled_meanwhile_ends_as_cancelled(
     pump._ended.append((row, back))
     await pump.flush()
     with pytest.raises(TaskCancelled):
-        await child.result(10)
+        await child.result(60)

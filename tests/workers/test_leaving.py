@@ -49,7 +49,7 @@ async def test_nothing_is_left_once_all_have_ended(alone: AsyncOmniQ) -> None:
     after = await alone.enqueue(plain, (3,), depends_on=[first])
     failing = await alone.enqueue(known(boom))
     many = await alone.enqueue_many([Task(func=plain, args=(n,)) for n in range(50)])
-    async with asyncio.timeout(20), WorkerPool(alone) as worker:
+    async with asyncio.timeout(60), WorkerPool(alone) as worker:
         await worker.emptied()
         assert worker.running == 0
         for each in [first, after, *many, children[0]]:
@@ -78,7 +78,7 @@ async def test_a_queue_that_has_only_just_begun_counts(
 
     await alone.enqueue(known(parent))
     monkeypatch.setattr(tasks, "get_docs", slow)
-    async with asyncio.timeout(20), WorkerPool(alone) as worker:
+    async with asyncio.timeout(60), WorkerPool(alone) as worker:
         await worker.emptied()
         assert await children[0].status() == "success"
         over.set()
@@ -87,7 +87,7 @@ async def test_a_queue_that_has_only_just_begun_counts(
 async def test_what_is_due_later_does_not_count(alone: AsyncOmniQ) -> None:
     again = await alone.enqueue(known(boom, retries=1, retry_delay=600))
     later = await alone.enqueue(plain, (1,), delay=600)
-    async with asyncio.timeout(20), WorkerPool(alone) as worker:
+    async with asyncio.timeout(60), WorkerPool(alone) as worker:
         await worker.emptied()
     for each in (again, later):
         assert (await each.info()).row.status is Status.SCHEDULED
@@ -95,10 +95,10 @@ async def test_what_is_due_later_does_not_count(alone: AsyncOmniQ) -> None:
 
 
 async def test_an_empty_place_has_nothing_left(alone: AsyncOmniQ) -> None:
-    async with asyncio.timeout(20), WorkerPool(alone) as worker:
+    async with asyncio.timeout(60), WorkerPool(alone) as worker:
         await worker.emptied()
         await worker.emptied()
-    async with asyncio.timeout(20), WorkerPool(alone, queues=["mail"]) as worker:
+    async with asyncio.timeout(60), WorkerPool(alone, queues=["mail"]) as worker:
         await worker.emptied()
 
 
@@ -110,7 +110,7 @@ async def test_running_tasks_are_waited_for(alone: AsyncOmniQ) -> None:
         await go.wait()
 
     handle = await alone.enqueue(known(held))
-    async with asyncio.timeout(20), WorkerPool(alone) as worker:
+    async with asyncio.timeout(60), WorkerPool(alone) as worker:
         emptied = asyncio.create_task(worker.emptied())
         await started.wait()
         await asyncio.sleep(0)
@@ -124,7 +124,7 @@ async def test_no_more_is_started_than_the_quota_allows(alone: AsyncOmniQ) -> No
     await alone.enqueue_many([Task(func=plain, args=(n,)) for n in range(20)])
     quota = Quota(7)
     worker = WorkerPool.configured(alone, alone.config.worker, quota=quota)
-    async with asyncio.timeout(20), worker:
+    async with asyncio.timeout(60), worker:
         await quota.spent()
         await worker.drained()
     assert await statuses(alone) == {Status.SUCCEEDED: 7, Status.READY: 13}
@@ -136,7 +136,7 @@ async def test_workers_share_a_quota(alone: AsyncOmniQ) -> None:
     config = alone.config.worker
     first = WorkerPool.configured(alone, config, quota=quota)
     second = WorkerPool.configured(alone, config, quota=quota)
-    async with asyncio.timeout(20), first, second:
+    async with asyncio.timeout(60), first, second:
         await first.emptied()
         await second.emptied()  # what one set aside and did not use is there for the other
         await alone.enqueue_many([Task(func=plain, args=(n,), queue="a") for n in range(9)])
@@ -149,11 +149,11 @@ async def test_workers_share_a_quota(alone: AsyncOmniQ) -> None:
 async def test_a_worker_may_leave_queues_to_others(alone: AsyncOmniQ) -> None:
     left = await alone.enqueue(plain, (1,), queue="slow")
     taken = await alone.enqueue(plain, (1,), queue="quick")
-    async with asyncio.timeout(20), WorkerPool(alone, without=["slow", "unheard-of"]) as worker:
+    async with asyncio.timeout(60), WorkerPool(alone, without=["slow", "unheard-of"]) as worker:
         await worker.emptied()
         assert worker.describe().endswith("every queue but slow, unheard-of")
         # A queue that appears later is served as well.
-        assert await (await alone.enqueue(plain, (4,), queue="fresh")).result(10) == 5
+        assert await (await alone.enqueue(plain, (4,), queue="fresh")).result(60) == 5
     assert (await taken.status()) == "success" and (await left.status()) == "pending"
 
 

@@ -109,7 +109,7 @@ async def test_leaving_results_early_leaves_nobody_waiting(closed: AsyncOmniQ) -
 async def test_a_timeout_of_zero_reads_what_has_ended(closed: AsyncOmniQ) -> None:
     async with closed as queue:
         handle = await queue.enqueue(plain, (1,))
-        assert await handle.result(10) == 2
+        assert await handle.result(60) == 2
         assert await handle.result(0) == 2
         later = await queue.enqueue(plain, (1,), delay=60)
         with pytest.raises(ResultTimeout):
@@ -122,7 +122,7 @@ async def test_ten_lives_leave_no_thread_behind(closed: AsyncOmniQ) -> None:
     others = threads()  # the blocking face keeps its loop's thread as long as the process
     for n in range(10):
         async with closed as queue:
-            assert await (await queue.enqueue(plain, (n,))).result(10) == n + 1
+            assert await (await queue.enqueue(plain, (n,))).result(60) == n + 1
     await until(lambda: threads() <= others)
 
 
@@ -139,11 +139,11 @@ async def test_a_waiter_survives_a_place_that_does_not_answer(tmp_path: Path) ->
     async with AsyncOmniQ(task_queue=Deaf(), base_dir=tmp_path) as queue:
         Deaf.fails = 1
         handle = await queue.enqueue(plain, (1,), delay=0.01)
-        assert await handle.result(10) == 2
+        assert await handle.result(60) == 2
         await queue.stop_worker()
         handle = await queue.enqueue(plain, (1,), delay=0.01)
         Deaf.fails = 1
-        assert await handle.result(10) == 2
+        assert await handle.result(60) == 2
 
 
 async def test_tasks_do_not_inherit_what_surrounded_the_first_enqueue(closed: AsyncOmniQ) -> None:
@@ -155,11 +155,11 @@ async def test_tasks_do_not_inherit_what_surrounded_the_first_enqueue(closed: As
 
     async def first_request() -> str:
         request.set("the first")
-        return await (await queue.enqueue(whose)).result(10)
+        return await (await queue.enqueue(whose)).result(60)
 
     async with closed as queue:
         assert await asyncio.create_task(first_request()) == "nobody's"
-        assert await (await queue.enqueue(whose, worker="thread")).result(10) == "nobody's"
+        assert await (await queue.enqueue(whose, worker="thread")).result(60) == "nobody's"
 
 
 async def test_more_queues_than_one_page_of_names(closed: AsyncOmniQ) -> None:

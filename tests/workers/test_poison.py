@@ -23,8 +23,8 @@ async def test_a_row_whose_body_cannot_be_read(queue: AsyncOmniQ, body: bytes) -
     row = msgspec.structs.replace(insert.row, body=body)
     await queue.stores.apply([msgspec.structs.replace(insert, row=row)])
     with pytest.raises(TaskFailed):
-        await queue.get_result(row.id, 10)
-    assert await (await queue.enqueue(plain, (1,))).result(10) == 2
+        await queue.get_result(row.id, 60)
+    assert await (await queue.enqueue(plain, (1,))).result(60) == 2
 
 
 async def test_a_tampered_payload_is_never_opened_nor_tried_again(queue: AsyncOmniQ) -> None:
@@ -37,9 +37,9 @@ async def test_a_tampered_payload_is_never_opened_nor_tried_again(queue: AsyncOm
     row = msgspec.structs.replace(insert.row, body=msgspec.msgpack.encode(forged))
     await queue.stores.apply([msgspec.structs.replace(insert, row=row)])
     with pytest.raises(TaskFailed, match="UntrustedPayload") as caught:
-        await queue.get_result(row.id, 10)
+        await queue.get_result(row.id, 60)
     assert caught.value.attempts == 1
-    assert await (await queue.enqueue(plain, (1,))).result(10) == 2
+    assert await (await queue.enqueue(plain, (1,))).result(60) == 2
 
 
 async def test_a_payload_moved_to_another_task_is_refused(queue: AsyncOmniQ) -> None:
@@ -49,13 +49,13 @@ async def test_a_payload_moved_to_another_task_is_refused(queue: AsyncOmniQ) -> 
     row = msgspec.structs.replace(insert.row, body=donor.row.body)
     await queue.stores.apply([msgspec.structs.replace(insert, row=row)])
     with pytest.raises(TaskFailed, match="UntrustedPayload"):
-        await queue.get_result(row.id, 10)
+        await queue.get_result(row.id, 60)
 
 
 async def test_a_result_over_the_limit_is_not_made_again(queue: AsyncOmniQ) -> None:
     handle = await queue.enqueue(bytes, (2_000_000,))
     with pytest.raises(TaskFailed, match="2000") as caught:
-        await handle.result(10)
+        await handle.result(60)
     assert caught.value.type == "omniq.errors.PayloadTooLarge"
     assert caught.value.attempts == 1
 
@@ -63,7 +63,7 @@ async def test_a_result_over_the_limit_is_not_made_again(queue: AsyncOmniQ) -> N
 async def test_at_debug_the_start_and_the_enqueueing_are_events_too(queue: AsyncOmniQ) -> None:
     queue.engine.events.level = "DEBUG"
     handle = await queue.enqueue(plain, (1,))
-    await handle.result(10)
+    await handle.result(60)
     page = await queue.events(EventFilter(task=handle.id))
     assert [event.type for event in page.events] == [
         EventType.ENQUEUED,

@@ -49,7 +49,7 @@ async def test_a_full_lane_is_filled_again_while_another_one_is_idle(
     monkeypatch.setattr(pump.Pump, "_claim", claim)
     monkeypatch.setattr(pump, "CHORES_EVERY", 3600.0)  # then it is a third of the lease
     handles = await queue.enqueue_many([Task(func=plain, args=(n,)) for n in range(95)])
-    assert [await handle.result(20) for handle in handles] == [n + 1 for n in range(95)]
+    assert [await handle.result(60) for handle in handles] == [n + 1 for n in range(95)]
     # 95 tasks in 10 threads beside 100 idle coroutine slots: chores alone would give 10 a look,
     # and one look in 20 seconds.
     assert looks.count(True) <= 3
@@ -78,7 +78,7 @@ async def test_a_task_that_comes_while_a_claim_is_under_way_is_not_overlooked(
         # The regular look for chores would find it too, only later.
         worker._pool._pump._next_chores = time.monotonic() + 600
         await until(lambda: late)
-        assert await late[0].result(20) == 2
+        assert await late[0].result(60) == 2
 
 
 async def test_every_queue_leads_in_every_lane() -> None:
@@ -101,7 +101,7 @@ async def test_two_queues_share_both_lanes(queue: AsyncOmniQ) -> None:
     slots = {"async": 1, "thread": 1}
     async with Worker(queue, slots=slots, serves={"async": "async", "thread": "thread"}):  # type: ignore[arg-type]
         for handle in handles:
-            await handle.result(20)
+            await handle.result(60)
     assert Counter(order[:20])["left"] in range(7, 14)
 
 
@@ -116,10 +116,10 @@ async def test_a_delay_that_cannot_be_fails_its_task_and_keeps_its_slot(
         raise signal(delay=delay)
 
     with pytest.raises(TaskFailed, match="ValueError"):
-        await (await queue.enqueue(ask, worker=lane)).result(10)
+        await (await queue.enqueue(ask, worker=lane)).result(60)
     worker = await queue.start_worker()
     assert worker.running == 0
-    assert await (await queue.enqueue(plain, (1,), worker=lane)).result(10) == 2
+    assert await (await queue.enqueue(plain, (1,), worker=lane)).result(60) == 2
 
 
 @pytest.mark.parametrize("lane", ["async", "thread"])
@@ -133,7 +133,7 @@ async def test_what_a_signal_says_is_looked_at_again(queue: AsyncOmniQ, lane: st
         raise signal
 
     with pytest.raises(TaskFailed, match="NaN"):
-        await (await queue.enqueue(bent, worker=lane)).result(10)
+        await (await queue.enqueue(bent, worker=lane)).result(60)
 
 
 @pytest.mark.parametrize("lane", ["async", "thread"])
@@ -143,7 +143,7 @@ async def test_messages_no_encoding_takes_are_kept(queue: AsyncOmniQ, lane: str)
         raise FileNotFoundError("no file caf\udce9.txt")
 
     with pytest.raises(TaskFailed, match=r"caf\\udce9\.txt"):
-        await (await queue.enqueue(read, worker=lane)).result(10)
+        await (await queue.enqueue(read, worker=lane)).result(60)
 
 
 @pytest.mark.parametrize("lane", ["async", "thread"])
@@ -165,7 +165,7 @@ async def test_exceptions_of_every_size_and_shape(queue: AsyncOmniQ, lane: str) 
             raise error
 
         with pytest.raises(TaskFailed, match=says) as caught:
-            await (await queue.enqueue(known(fail), worker=lane)).result(10)
+            await (await queue.enqueue(known(fail), worker=lane)).result(60)
         assert len(str(caught.value)) < 5_000
         assert len(caught.value.remote_traceback) < 20_000
     assert (await queue.start_worker()).running == 0
@@ -189,14 +189,14 @@ async def test_a_thread_beside_the_loop_keeps_its_slot_past_its_timeout(
     async with AsyncWorker(queue, max_workers=1):
         first = await queue.enqueue(slow, timeout=0.05)
         with pytest.raises(TaskFailed, match="timeout"):
-            await first.result(20)
+            await first.result(60)
         second = await queue.enqueue(known(lambda: ran.append(1)))
         monkeypatch.setattr(pump.Pump, "_claim", claim)
         await until(lambda: len(looks) >= 2)  # for chores
         assert not any(looks), "with no slot for a task"
         assert (await second.info()).row.status is Status.READY
         leave.set()
-        await second.result(20)
+        await second.result(60)
     assert ran == [1]
 
 
@@ -216,9 +216,9 @@ async def test_a_cancelled_task_may_clean_up_undisturbed(queue: AsyncOmniQ, lane
             clean.set()
 
     handle = await queue.enqueue(careful, worker=lane)
-    await asyncio.to_thread(entered.wait, 10)
+    await asyncio.to_thread(entered.wait, 60)
     await handle.cancel()
-    await asyncio.to_thread(cleaning.wait, 10)
+    await asyncio.to_thread(cleaning.wait, 60)
     worker = await queue.start_worker()
     assert worker._pool is not None
     for _ in range(3):  # other tasks' cancels make the worker hear of this one again
@@ -226,7 +226,7 @@ async def test_a_cancelled_task_may_clean_up_undisturbed(queue: AsyncOmniQ, lane
         await asyncio.sleep(0.01)
     disturbed.set()
     with pytest.raises(TaskCancelled):
-        await handle.result(10)
+        await handle.result(60)
     assert clean.is_set()
 
 
@@ -261,7 +261,7 @@ async def test_an_attempt_that_cleans_up_slowly_does_not_spoil_the_next(
 
     monkeypatch.setattr(worker._pool._pump, "_open", opened)
     handle = await queue.enqueue(slow_to_leave, worker="thread", timeout=0.3)
-    assert await handle.result(20) == "second"
+    assert await handle.result(60) == "second"
     assert len(runs) == 2
 
 
@@ -278,12 +278,12 @@ async def test_an_answer_about_an_earlier_claim_does_not_stop_a_later_run(
         return "whole"
 
     handle = await queue.enqueue(run)
-    await asyncio.wait_for(entered.wait(), 10)
+    await asyncio.wait_for(entered.wait(), 60)
     pool = (await queue.start_worker())._pool
     assert pool is not None
     pool._heard([HeldTask(handle.id, 0, "an earlier claim")], Held(lost=(handle.id,)))
     go.set()
-    assert await handle.result(10) == "whole"
+    assert await handle.result(60) == "whole"
 
 
 async def test_a_row_that_runs_is_not_given_back_for_a_late_answer(queue: AsyncOmniQ) -> None:
@@ -296,14 +296,14 @@ async def test_a_row_that_runs_is_not_given_back_for_a_late_answer(queue: AsyncO
         return "once"
 
     handle = await queue.enqueue(run)
-    await asyncio.wait_for(entered.wait(), 10)
+    await asyncio.wait_for(entered.wait(), 60)
     pool = (await queue.start_worker())._pool
     assert pool is not None and pool._pump is not None
     row = (await handle.info()).row
     # As if both beats had asked before this loop read the answer of the claim.
     await pool._pump.give_back([HeldTask(row.id, row.epoch, row.claim or "")])
     go.set()
-    assert await handle.result(10) == "once"
+    assert await handle.result(60) == "once"
     assert (await handle.info()).row.epoch == 1
 
 
@@ -324,7 +324,7 @@ async def test_an_interrupt_before_the_first_step_frees_the_slot(queue: AsyncOmn
     feed._start = start  # type: ignore[method-assign]
     handle = await queue.enqueue(asyncio.sleep, (0,))
     await until(lambda: started)
-    assert await handle.result(10) is None
+    assert await handle.result(60) is None
     assert all(lane.busy == 0 for lane in worker._pool._lanes.values())
 
 
@@ -334,7 +334,7 @@ async def test_a_plain_function_that_gives_a_coroutine(queue: AsyncOmniQ, lane: 
         await asyncio.sleep(0)
         return x * 2
 
-    assert await (await queue.enqueue(known(lambda: inner(4)), worker=lane)).result(10) == 8
+    assert await (await queue.enqueue(known(lambda: inner(4)), worker=lane)).result(60) == 8
 
 
 async def test_a_plain_wrapper_around_a_coroutine_function_in_a_thread(queue: AsyncOmniQ) -> None:
@@ -348,4 +348,4 @@ async def test_a_plain_wrapper_around_a_coroutine_function_in_a_thread(queue: As
 
     queue.embedded = False
     async with ThreadWorker(queue, max_workers=1):
-        assert await (await queue.enqueue(known(blocking), (4,))).result(10) == 8
+        assert await (await queue.enqueue(known(blocking), (4,))).result(60) == 8

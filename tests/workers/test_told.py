@@ -26,7 +26,7 @@ async def test_a_task_whose_function_nobody_has_says_so(monkeypatch: pytest.Monk
     async with AsyncOmniQ(storage_type="memory") as queue:
         handle = await queue.enqueue("no.such:thing")
         given_back = EventFilter(task=handle.id, types=(EventType.UNKNOWN_FUNCTION,))
-        async with asyncio.timeout(20), queue.listen({"tasks"}) as ear:
+        async with asyncio.timeout(60), queue.listen({"tasks"}) as ear:
             while not (await queue.events(given_back)).events:
                 await ear.wait(1.0)
         with pytest.raises(ResultTimeout, match=r"no worker .* has its function \(.*no\.such"):
