@@ -46,8 +46,10 @@ async def step(folder: str, seconds: float) -> int:
     row, pid = current().row, os.getpid()
     path = Path(folder) / f"ran-{pid}"
     write(path, f"start {row.id} {row.epoch} {pid} {time.monotonic_ns()}")
-    await asyncio.sleep(seconds)
-    write(path, f"end {row.id} {row.epoch} {pid} {time.monotonic_ns()}")
+    try:
+        await asyncio.sleep(seconds)
+    finally:  # also if its worker breaks it off, as one does that was cut off for a lease
+        write(path, f"end {row.id} {row.epoch} {pid} {time.monotonic_ns()}")
     return row.epoch
 
 
@@ -57,9 +59,11 @@ async def wait(folder: str) -> int:
     row, pid = current().row, os.getpid()
     path = Path(folder) / f"ran-{pid}"
     write(path, f"start {row.id} {row.epoch} {pid} {time.monotonic_ns()}")
-    while row.epoch == 1 and not (Path(folder) / "go").exists():
-        await asyncio.sleep(0.01)
-    write(path, f"end {row.id} {row.epoch} {pid} {time.monotonic_ns()}")
+    try:
+        while row.epoch == 1 and not (Path(folder) / "go").exists():
+            await asyncio.sleep(0.01)
+    finally:
+        write(path, f"end {row.id} {row.epoch} {pid} {time.monotonic_ns()}")
     return row.epoch
 
 

@@ -145,6 +145,7 @@ class Rules(Machine):
 
 
 @pytest.mark.ways
+@pytest.mark.timeout(600)  # some thousand calls of a server
 def test_any_sequence_means_the_same_as_in_the_tables(spot: Spot, new_ground: NewGround) -> None:
     """To see a failure made as small as can be (some minutes), use the profile `hunt`."""
 
