@@ -99,6 +99,7 @@ def test_the_staff_see_the_dashboard_and_the_admin(shop: Shop) -> None:
     assert "Tasks" in shop.browser.get("/admin/").text
 
 
+@pytest.mark.timeout(300)  # five programs, each with all of Django
 def test_the_shop_opens_again_with_one_night_planned(tmp_path: Path) -> None:
     there = {"STOCKROOM_DIR": str(tmp_path)}
     for _ in range(2):

@@ -118,7 +118,7 @@ async def test_a_rollback_leaves_no_task(
     assert await all_ids(queue) == []
     connection.execute("ROLLBACK")
     # Priorities are strict: had the worker seen the first one, it would have run before this.
-    assert await queue.get_result(await queue.enqueue(note, ("marker",), priority=-5), 20)
+    assert await queue.get_result(await queue.enqueue(note, ("marker",), priority=-5), 60)
     assert ran == ["marker"]
     assert orders(database, tmp_path) == []
     with pytest.raises(TaskNotFound):
@@ -129,7 +129,7 @@ async def test_a_commit_leaves_exactly_one_and_no_worker_sees_it_early(
     database: Database, within: Within, connection: Any, queue: AsyncOmniQ, tmp_path: Path
 ) -> None:
     """The worker sleeps when the commit comes, and is woken by it."""
-    await queue.get_result(await queue.enqueue(note, ("before",)), 20)
+    await queue.get_result(await queue.enqueue(note, ("before",)), 60)
     connection.execute("BEGIN")
     connection.execute("INSERT INTO orders VALUES ('one')")
     handle = within.enqueue(note, ("once",))
@@ -139,7 +139,7 @@ async def test_a_commit_leaves_exactly_one_and_no_worker_sees_it_early(
     assert ran == ["before"]
     assert orders(database, tmp_path) == []
     connection.execute("COMMIT")
-    assert await queue.get_result(handle, 20) == "ONCE"
+    assert await queue.get_result(handle, 60) == "ONCE"
     assert ran == ["before", "once"]
     assert orders(database, tmp_path) == ["one"]
     assert len(await all_ids(queue)) == 2
@@ -167,7 +167,7 @@ async def test_a_worker_of_another_process_is_woken_by_the_commit(
         handle = within.enqueue("shop.greet", ("commit",))
         connection.execute("COMMIT")
         program.says("hello commit")
-        await queue.get_result(handle, 20)
+        await queue.get_result(handle, 60)
         assert program.output.count("hello commit") == 1
 
 
@@ -180,12 +180,12 @@ async def test_a_savepoint_that_is_undone_takes_its_tasks_along(
     within.enqueue(note, ("undone",))
     connection.execute("ROLLBACK TO inner")
     connection.execute("COMMIT")
-    assert await queue.get_result(kept, 20) == "KEPT"
+    assert await queue.get_result(kept, 60) == "KEPT"
     assert await all_ids(queue) == [kept]
 
 
 async def test_outside_a_transaction_it_is_there_at_once(within: Within, queue: AsyncOmniQ) -> None:
-    assert await queue.get_result(within.enqueue(note, ("now",)), 20) == "NOW"
+    assert await queue.get_result(within.enqueue(note, ("now",)), 60) == "NOW"
 
 
 async def test_an_error_in_the_middle_leaves_the_rest(
@@ -205,7 +205,7 @@ async def test_an_error_in_the_middle_leaves_the_rest(
         within.enqueue(note, "text")
     last = within.enqueue(note, ("last",))
     connection.execute("COMMIT")
-    await queue.get_result(last, 20)
+    await queue.get_result(last, 60)
     assert sorted(await all_ids(queue)) == sorted([first, last])
     with pytest.raises(DuplicateTask):
         await queue.enqueue(note, ("third",), unique="key")
@@ -246,7 +246,7 @@ async def test_everything_a_task_can_say_is_kept(
         ("other", Status.WAITING): 1,
     }
     connection.execute("COMMIT")
-    assert await queue.get_result(child, 20) == "CHILD"  # a queue no worker had heard of
+    assert await queue.get_result(child, 60) == "CHILD"  # a queue no worker had heard of
     assert ran == ["high", "low", "child"]
     info = within.info(tasks[2])
     assert info.metadata == {"a": 1}
@@ -276,7 +276,7 @@ async def test_what_is_done_by_hand_is_done_with_the_commit(
     within: Within, connection: Any, queue: AsyncOmniQ
 ) -> None:
     done = await queue.enqueue(note, ("done",))
-    await queue.get_result(done, 20)
+    await queue.get_result(done, 60)
     connection.execute("BEGIN")
     own = within.enqueue(note, ("own",))
     assert own.cancel()
@@ -292,7 +292,7 @@ async def test_what_is_done_by_hand_is_done_with_the_commit(
     connection.execute("ROLLBACK")
     assert (await queue.result(own)).status is ResultStatus.CANCELLED
     assert within.retry(own)
-    assert await queue.get_result(own, 20) == "OWN"
+    assert await queue.get_result(own, 60) == "OWN"
     page = within.events(EventFilter(task=done, types=(EventType.ACTION,)))
     assert [event.data for event in page.events] == [{"action": "delete", "actor": "ada"}]
     assert ran == ["done", "own"]
@@ -317,7 +317,7 @@ async def test_a_running_task_is_asked_to_stop_when_it_is_committed(
     assert within.cancel(handle)
     assert not stopped.is_set()
     connection.execute("COMMIT")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await stopped.wait()
 
 

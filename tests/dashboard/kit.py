@@ -52,7 +52,7 @@ async def post(browser: httpx.AsyncClient, url: str, page: str = "/about", **fie
 
 async def until(queue: AsyncOmniQ, task_id: str, *statuses: Status) -> None:
     """Wait, woken by the queue itself, until a task has one of the statuses."""
-    async with asyncio.timeout(20), queue.listen({"tasks"}) as ear:
+    async with asyncio.timeout(60), queue.listen({"tasks"}) as ear:
         while (await queue.info(task_id)).row.status not in statuses:
             await ear.wait(1.0)
 
@@ -67,7 +67,7 @@ async def served(
     listener = socket.create_server(("127.0.0.1", port))
     running = asyncio.create_task(server.serve([listener]))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not server.started:  # noqa: ASYNC110 - uvicorn tells it by a flag only
                 await asyncio.sleep(0.01)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"

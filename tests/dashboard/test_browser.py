@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
@@ -70,7 +71,7 @@ async def test_counts_change_without_a_reload(site: Site, chromium: Browser) -> 
         await page.evaluate("window.same = true")
         await expect(page.locator("#advice")).to_contain_text("No task yet")
         for number in range(3):
-            await site.queue.get_result(await site.queue.enqueue(add, (number, 1)), timeout=20)
+            await site.queue.get_result(await site.queue.enqueue(add, (number, 1)), timeout=60)
         await until(site.queue, await site.queue.enqueue(fail, ("no",)), Status.FAILED)
         await expect(page.locator("#tile-succeeded strong")).to_have_text("3")
         await expect(page.locator("#tile-failed strong")).to_have_text("1")
@@ -90,6 +91,7 @@ async def test_retry_works_and_says_so(site: Site, chromium: Browser) -> None:
         await expect(page.locator("#toasts .toast")).to_contain_text("will run again")
         await expect(page.locator("#life")).to_contain_text("Retried by token")
         assert await page.evaluate("window.same")
+    await until(site.queue, task_id, Status.FAILED)  # again
     assert (await site.queue.info(task_id)).row.epoch == 2
 
 
@@ -111,7 +113,7 @@ async def test_deleting_is_asked_twice_and_leads_to_the_list(site: Site, chromiu
         await page.get_by_text("Delete", exact=True).click()
         await page.get_by_role("button", name="Delete it").click()
         await expect(page.locator(".notice")).to_contain_text("were deleted")
-        assert page.url == f"{site.address}/tasks", "the notice leaves the address"
+        await expect(page).to_have_url(f"{site.address}/tasks")  # the notice leaves the address
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -194,7 +196,7 @@ async def test_pause_holds_updates_back(site: Site, chromium: Browser) -> None:
         await live(page)
         await page.keyboard.press("p")
         await expect(page.locator("#connection .word")).to_have_text("Paused")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while site.app.desk.hub.streams:  # noqa: ASYNC110 - the server notices by itself
                 await asyncio.sleep(0.01)
         await site.queue.enqueue(add, (1, 2), delay=3600)
@@ -226,7 +228,9 @@ async def test_it_reconnects_after_the_server_was_away(tmp_path: Path, chromium:
         async with served(DashboardApp(queue), port):
             await expect(tab.page.locator("#tile-scheduled strong")).to_have_text("1")
             await live(tab.page)
-        assert all("ERR_CONNECTION_REFUSED" in one for one in tab.wrong), tab.wrong
+        # The browser notes what the network said, which depends on when it asked.
+        away = re.compile(r"ERR_(CONNECTION_|EMPTY_RESPONSE|SOCKET_|INCOMPLETE)|status of 503")
+        assert all(away.search(one) for one in tab.wrong), tab.wrong
         tab.wrong.clear()
 
 

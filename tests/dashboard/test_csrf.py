@@ -137,7 +137,7 @@ async def test_the_module_is_answered_with_a_toast(
     queue: AsyncOmniQ, browser: httpx.AsyncClient
 ) -> None:
     done = await queue.enqueue(add, (1, 2))
-    await queue.get_result(done, timeout=20)
+    await queue.get_result(done, timeout=60)
     token = form_token((await browser.get("/about")).text)
     answer = await browser.post(
         f"/tasks/{done}/cancel",

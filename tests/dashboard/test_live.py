@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from omniq.dashboard import DashboardApp, live
 from omniq.models.status import Status
 from tests.dashboard.kit import served, sign_in, until
 from tests.dashboard.shop import add
+from tests.programs import PATIENCE
 
 pytestmark = pytest.mark.asyncio
 
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.asyncio
 async def chunks(address: str, path: str, cookies: Any) -> AsyncIterator[str]:
     """The events of a stream as they come."""
     async with (
-        httpx.AsyncClient(base_url=address, cookies=cookies, timeout=30) as visitor,
+        httpx.AsyncClient(base_url=address, cookies=cookies, timeout=PATIENCE) as visitor,
         visitor.stream("GET", path) as answer,
     ):
         assert answer.status_code == 200, answer.status_code
@@ -37,7 +39,7 @@ async def chunks(address: str, path: str, cookies: Any) -> AsyncIterator[str]:
 
 
 async def signed_in(address: str) -> Any:
-    async with httpx.AsyncClient(base_url=address) as visitor:
+    async with httpx.AsyncClient(base_url=address, timeout=PATIENCE) as visitor:
         await sign_in(visitor)
         return dict(visitor.cookies)
 
@@ -75,11 +77,11 @@ async def test_a_change_is_sent_though_the_answer_before_it_is_cached(
         stream = chunks(address, "/queues?live=1", await signed_in(address))
         assert "No queue yet" in await anext(stream)
         task_id = await queue.enqueue(add, (1, 2), queue="fresh", delay=3600)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while "fresh" not in await anext(stream):
                 pass
         await queue.cancel(task_id)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while "status=cancelled" not in await anext(stream):
                 pass
         await stream.aclose()
@@ -106,7 +108,7 @@ async def test_many_viewers_ask_the_storage_once(
         assert asked == 1
         for stream in streams:
             await stream.aclose()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while app.desk.hub.streams:  # noqa: ASYNC110 - servers notice by themselves
                 await asyncio.sleep(0.01)
 
@@ -119,7 +121,8 @@ async def test_streams_are_counted_and_bounded(
         cookies = await signed_in(address)
         stream = chunks(address, "/?live=1", cookies)
         await anext(stream)
-        async with httpx.AsyncClient(base_url=address, cookies=cookies) as visitor:
+        client = httpx.AsyncClient(base_url=address, cookies=cookies, timeout=PATIENCE)
+        async with client as visitor:
             refused = await visitor.get("/?live=1")
             assert refused.status_code == 503
             assert "retry-after" in refused.headers
@@ -131,7 +134,7 @@ async def test_a_stream_has_a_bounded_life(
     browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "LIFE", 0.2)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         answer = await browser.get("/queues?live=1")
     assert "No queue yet" in answer.text
 
@@ -142,36 +145,43 @@ async def test_closing_ends_open_streams_and_refuses_new_ones(app: DashboardApp)
         stream = chunks(address, "/queues?live=1", cookies)
         await anext(stream)
         app.close_streams()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert [event async for event in stream] == []
-        async with httpx.AsyncClient(base_url=address, cookies=cookies) as visitor:
+        client = httpx.AsyncClient(base_url=address, cookies=cookies, timeout=PATIENCE)
+        async with client as visitor:
             assert (await visitor.get("/queues?live=1")).status_code == 503
 
 
-async def test_updates_are_paced(queue: AsyncOmniQ) -> None:
+async def test_updates_are_paced(queue: AsyncOmniQ, monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy queue signals without end; a viewer is woken a few times a second at most."""
     hub = live.Hub(lambda: queue)
-    renders = 0
+    loop = asyncio.get_running_loop()
+    wake, woken, renders = hub._wake, list[float](), 0
+
+    def counted() -> None:
+        woken.append(loop.time())
+        wake()
 
     async def regions() -> list[Any]:
         nonlocal renders
         renders += 1
         return [div("#r")[str(renders)]]
 
-    async def busy() -> None:
-        for number in range(200):
-            await queue.enqueue(add, (number, 1), delay=3600)
+    async def look() -> None:
+        async for _ in stream:
+            assert renders <= 1 + len(woken), "drawn only when woken"
 
-    stream = hub.stream(regions)
-    await anext(stream)
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    await busy()
-    took = loop.time() - began
-    while renders < 2:
-        await anext(stream)
-    await stream.aclose()  # type: ignore[attr-defined]
-    assert renders <= 3 + took / live.PACE
+    monkeypatch.setattr(hub, "_wake", counted)
+    stream: Any = hub.stream(regions)
+    viewer = asyncio.create_task(look())
+    async with asyncio.timeout(60):
+        while renders < 3:
+            await queue.enqueue(add, (renders, 1), delay=3600)
+    viewer.cancel()
+    await asyncio.wait([viewer])
+    assert viewer.cancelled()
+    await stream.aclose()
+    assert all(later - earlier >= live.PACE - 0.01 for earlier, later in pairwise(woken))
     assert hub.streams == 0
 
 
@@ -240,7 +250,7 @@ async def test_a_page_rests_after_drawing(queue: AsyncOmniQ) -> None:
     stream: Any = hub.stream(slow)
     await anext(stream)
     await queue.enqueue(add, (1, 2), delay=3600)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await anext(stream)
     await stream.aclose()
     assert began[1] - began[0] >= 0.05 * (1 + live.REST)

@@ -242,5 +242,5 @@ async def test_results_of_the_host_queue_are_seen(queue: AsyncOmniQ) -> None:
     app = Litestar([dashboard_router(lambda: queue)], logging_config=None)
     async with client(app) as visitor:
         await visitor.get(f"/omniq?token={TOKEN}")
-        await queue.get_result(await queue.enqueue(add, (40, 2)), timeout=20)
+        await queue.get_result(await queue.enqueue(add, (40, 2)), timeout=60)
         assert "shop:add" in (await visitor.get("/omniq/tasks")).text

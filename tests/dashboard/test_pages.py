@@ -68,7 +68,7 @@ async def test_no_worker_says_how_to_start_one(browser: httpx.AsyncClient) -> No
 
 async def test_the_overview_counts_and_links(queue: AsyncOmniQ, browser: httpx.AsyncClient) -> None:
     for number in range(3):
-        await queue.get_result(await queue.enqueue(add, (number, 1)), timeout=20)
+        await queue.get_result(await queue.enqueue(add, (number, 1)), timeout=60)
     await until(queue, await queue.enqueue(fail, ("broken",)), Status.FAILED)
     await queue.enqueue(add, (1, 1), delay=3600)
     text = (await browser.get("/")).text

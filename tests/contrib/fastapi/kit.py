@@ -67,5 +67,5 @@ async def check(app: Any, prefix: str, queue: AsyncOmniQ) -> None:
             f"{prefix}/tasks/{task}/retry", data={"_token": form_token(page)}, headers=SAME
         )
         assert answer.headers["location"] == f"{prefix}/tasks/{task}?notice=retried"
-        assert await task.result(20) == 3
+        assert await task.result(60) == 3
         assert (await visitor.get(f"{prefix}/no/such/page")).status_code == 404

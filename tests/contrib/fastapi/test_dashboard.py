@@ -320,7 +320,7 @@ async def test_dependencies_of_the_app_decide() -> None:
             f"/ops/tasks/{task}/retry", data={"_token": form_token(page.text)}, headers=SAME
         )
         assert answer.status_code == 303, answer.text
-        assert await task.result(20) == 3
+        assert await task.result(60) == 3
         del browser.headers["x-user"]
         app.dependency_overrides[admin] = lambda: None
         assert (await browser.get("/ops/tasks")).status_code == 200

@@ -132,7 +132,7 @@ EXPECTED = [*EXPECTED, "plain", "plain", 1]
 async def test_every_kind_of_dependency_in_every_lane(lane: Any, func: Any) -> None:
     omniq_ = extension(worker_type=lane)
     async with omniq_.lifespan(FastAPI()):
-        assert await (await omniq_.queue.enqueue(func, ("hi",))).result(20) == EXPECTED
+        assert await (await omniq_.queue.enqueue(func, ("hi",))).result(60) == EXPECTED
     names = [each if isinstance(each, str) else each[0] for each in seen]
     assert sorted(names[:-3]) == sorted(
         ["open generator", "open async generator", "coroutine", "plain", "plain"]
@@ -146,7 +146,7 @@ async def test_a_plain_task_has_plain_dependencies_in_its_thread_and_others_in_t
 ) -> None:
     omniq_ = extension(worker_type=lane)
     async with omniq_.lifespan(FastAPI()):
-        await (await omniq_.queue.enqueue(use, ("hi",))).result(20)
+        await (await omniq_.queue.enqueue(use, ("hi",))).result(60)
     found = {each[0]: each[1] for each in seen if isinstance(each, tuple)}
     assert found["plain"] == found["use"] != threading.get_ident()
     assert found["coroutine"] == id(asyncio.get_running_loop())
@@ -155,7 +155,7 @@ async def test_a_plain_task_has_plain_dependencies_in_its_thread_and_others_in_t
 async def test_blocking_dependencies_of_a_coroutine_task_do_not_block_the_loop() -> None:
     omniq_ = extension()
     async with omniq_.lifespan(FastAPI()):
-        await (await omniq_.queue.enqueue(use_async, ("hi",))).result(20)
+        await (await omniq_.queue.enqueue(use_async, ("hi",))).result(60)
     threads = [each[1] for each in seen if each[0] == "plain"]
     assert threads and threading.get_ident() not in threads
 
@@ -177,7 +177,7 @@ async def test_a_failure_is_told_to_what_was_opened(lane: Any, func: Any) -> Non
     async with omniq_.lifespan(FastAPI()):
         handle = await omniq_.queue.enqueue(func, retries=0)
         with pytest.raises(TaskFailed, match="no"):
-            await handle.result(20)
+            await handle.result(60)
     assert seen.count("told of no") == 2
     assert seen[-1] == "close generator"
 
@@ -206,7 +206,7 @@ async def test_a_dependency_cannot_hide_a_failure(lane: Any, dependency: Any) ->
     async with omniq_.lifespan(FastAPI()):
         handle = await omniq_.queue.enqueue(task, retries=0)
         with pytest.raises(TaskFailed, match="still told"):
-            await handle.result(20)
+            await handle.result(60)
     assert seen == ["swallowed"]
 
 
@@ -234,7 +234,7 @@ async def test_what_fails_around_a_task_fails_it(lane: Any, dependency: Any, mes
     async with omniq_.lifespan(FastAPI()):
         handle = await omniq_.queue.enqueue(task, retries=0)
         with pytest.raises(TaskFailed, match=message):
-            await handle.result(20)
+            await handle.result(60)
     assert seen == ["open generator", "close generator"]
 
 
@@ -254,8 +254,8 @@ async def test_a_dependency_that_wants_to_leave_does_not_end_the_server() -> Non
         for func in (task, leaves):
             handle = await omniq_.queue.enqueue(func, retries=0)
             with pytest.raises(TaskFailed, match="SystemExit"):
-                await handle.result(20)
-        assert await (await omniq_.queue.enqueue(add, (1, 2))).result(20) == 3
+                await handle.result(60)
+        assert await (await omniq_.queue.enqueue(add, (1, 2))).result(60) == 3
 
 
 def the_attempt() -> int:
@@ -280,7 +280,7 @@ async def test_dependencies_see_the_running_task(lane: Any, func: Any) -> None:
     omniq_ = extension(worker_type=lane)
     async with omniq_.lifespan(FastAPI()):
         handle = await omniq_.queue.enqueue(func)
-        assert await handle.result(20) == f"{handle} 1"
+        assert await handle.result(60) == f"{handle} 1"
 
 
 async def test_made_once_per_task_unless_it_says_otherwise() -> None:
@@ -299,8 +299,8 @@ async def test_made_once_per_task_unless_it_says_otherwise() -> None:
 
     omniq_ = extension()
     async with omniq_.lifespan(FastAPI()):
-        assert await (await omniq_.queue.enqueue(task)).result(20) == [0, 0, 1]
-        assert await (await omniq_.queue.enqueue(task)).result(20) == [2, 2, 3]
+        assert await (await omniq_.queue.enqueue(task)).result(60) == [0, 0, 1]
+        assert await (await omniq_.queue.enqueue(task)).result(60) == [2, 2, 3]
 
 
 async def test_overrides_of_the_app_hold_in_tasks() -> None:
@@ -313,9 +313,9 @@ async def test_overrides_of_the_app_hold_in_tasks() -> None:
     omniq_ = extension()
     app = FastAPI(lifespan=omniq_.lifespan)
     async with omniq_.lifespan(app):
-        assert await (await omniq_.queue.enqueue(task)).result(20) == "generator"
+        assert await (await omniq_.queue.enqueue(task)).result(60) == "generator"
         app.dependency_overrides[generator] = other
-        assert await (await omniq_.queue.enqueue(task)).result(20) == "other"
+        assert await (await omniq_.queue.enqueue(task)).result(60) == "other"
 
 
 async def test_a_task_gets_the_queues_of_its_app() -> None:
@@ -332,8 +332,8 @@ async def test_a_task_gets_the_queues_of_its_app() -> None:
     app = FastAPI(lifespan=omniq_.lifespan)
     mails.init_app(app)
     async with app.router.lifespan_context(app):
-        task = await (await omniq_.queue.enqueue(follow_up)).result(20)
-        assert await omniq_.queue.get_result(task, 20) == 3
+        task = await (await omniq_.queue.enqueue(follow_up)).result(60)
+        assert await omniq_.queue.get_result(task, 60) == 3
 
 
 async def test_positions_count_what_the_caller_gives_and_names_win() -> None:
@@ -346,12 +346,12 @@ async def test_positions_count_what_the_caller_gives_and_names_win() -> None:
     async with omniq_.lifespan(FastAPI()):
         enqueue = omniq_.queue.enqueue
         handle = await enqueue(task, (1, 2, 3), {"b": 4, "c": 5})
-        assert await handle.result(20) == ["generator", 1, (2, 3), 4, {"c": 5}]
+        assert await handle.result(60) == ["generator", 1, (2, 3), 4, {"c": 5}]
         handle = await enqueue(task, (1,), {"session": "mine"})
-        assert await handle.result(20) == ["mine", 1, (), 0, {}]
+        assert await handle.result(60) == ["mine", 1, (), 0, {}]
         handle = await enqueue(task, retries=0)
         with pytest.raises(TaskFailed, match=r"task\(\): missing a required argument: 'a'"):
-            await handle.result(20)
+            await handle.result(60)
 
 
 async def test_a_task_cancelled_meanwhile_is_torn_down() -> None:
@@ -368,7 +368,7 @@ async def test_a_task_cancelled_meanwhile_is_torn_down() -> None:
         await started.wait()
         await handle.cancel()
         with pytest.raises(omniq.TaskCancelled):
-            await handle.result(20)
+            await handle.result(60)
     assert seen[-1] == "close async generator"
 
 
@@ -397,5 +397,5 @@ async def test_a_queue_made_elsewhere_serves_one_app_after_the_other() -> None:
         for _ in range(2):
             omniq_ = OmniQExtension(queue=queue, announce=False)
             async with omniq_.lifespan(FastAPI()):
-                assert await (await queue.enqueue(use, ("hi",))).result(20) == EXPECTED
+                assert await (await queue.enqueue(use, ("hi",))).result(60) == EXPECTED
         assert len(queue.around) == 1

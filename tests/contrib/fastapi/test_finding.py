@@ -66,10 +66,10 @@ async def test_a_route_gets_the_queue_and_may_answer_with_the_handle() -> None:
     app = app_with_routes(lifespan=extension().lifespan)
     async with served(app) as browser:
         task = (await browser.post("/add", params=PARAMS)).json()
-        assert await app.state.omniq.get_result(task, 20) == 15
+        assert await app.state.omniq.get_result(task, 60) == 15
         for path in ("/dict", "/model"):
             task = (await browser.post(path)).json()["task"]
-            assert await app.state.omniq.get_result(task, 20) == 3
+            assert await app.state.omniq.get_result(task, 60) == 3
 
 
 async def test_clients_are_told_that_a_handle_is_a_string() -> None:
@@ -96,7 +96,7 @@ async def test_a_websocket_gets_it_too() -> None:
     with TestClient(app) as browser, browser.websocket_connect("/ws") as socket:
         task = socket.receive_text()
         assert browser.portal is not None
-        assert browser.portal.call(app.state.omniq.get_result, task, 20) == 3
+        assert browser.portal.call(app.state.omniq.get_result, task, 60) == 3
 
 
 def nested(inner: FastAPI | Starlette, omniq: Any) -> FastAPI:
@@ -111,7 +111,7 @@ async def test_a_mounted_app_finds_the_queue_of_the_app_around_it() -> None:
     outer = nested(app_with_routes(), omniq)
     async with served(outer) as browser:  # a transport that carries no state
         answer = await browser.post("/middle/inner/add", params=PARAMS)
-        assert await omniq.queue.get_result(answer.json(), 20) == 15
+        assert await omniq.queue.get_result(answer.json(), 60) == 15
     with TestClient(outer) as again:  # one that does
         assert again.post("/middle/inner/add", params=PARAMS).status_code == 200
 
@@ -129,11 +129,11 @@ async def test_a_mounted_app_with_a_queue_of_its_own_gets_that() -> None:
     outer.mount("/inner", inner)
     async with served(outer) as browser:
         task = (await browser.post("/inner/add", params=PARAMS)).json()
-        assert await ours.queue.get_result(task, 20) == 15
+        assert await ours.queue.get_result(task, 60) == 15
     with TestClient(outer) as again:
         task = again.post("/inner/add", params=PARAMS).json()
         assert again.portal is not None
-        assert again.portal.call(ours.queue.get_result, task, 20) == 15
+        assert again.portal.call(ours.queue.get_result, task, 60) == 15
 
 
 async def test_starlettes_helper_in_a_mounted_app() -> None:
@@ -150,7 +150,7 @@ async def test_starlettes_helper_in_a_mounted_app() -> None:
     )
     mails.init_app(app)
     async with served(app) as browser:
-        assert await mails.queue.get_result((await browser.get("/a/b/")).text, 20) == 3
+        assert await mails.queue.get_result((await browser.get("/a/b/")).text, 60) == 3
 
 
 async def test_a_test_may_replace_the_queue() -> None:
@@ -160,7 +160,7 @@ async def test_a_test_may_replace_the_queue() -> None:
         app.dependency_overrides[queue_dependency("emails")] = lambda: other
         async with client(app) as browser:
             task = (await browser.post("/add", params=PARAMS)).json()
-            assert await other.get_result(task, 20) == 15
+            assert await other.get_result(task, 60) == 15
             assert (await browser.post("/email")).status_code == 200
 
 
@@ -169,7 +169,7 @@ async def test_named_queues() -> None:
     app = app_with_routes(lifespan=mails.lifespan)
     async with served(app) as browser:
         task = (await browser.post("/email")).json()
-        assert await mails.queue.get_result(task, 20) == 3
+        assert await mails.queue.get_result(task, 60) == 3
     assert queue_dependency("emails") is queue_dependency("emails")
     assert queue_dependency("queue") is get_queue
 
@@ -236,7 +236,7 @@ async def test_a_plain_route_reaches_the_queue_through_the_apps_loop() -> None:
 
     async with served(app) as browser:
         task = (await browser.post("/")).json()
-        assert await app.state.omniq.get_result(task, 20) == 15
+        assert await app.state.omniq.get_result(task, 60) == 15
 
 
 async def test_a_name_that_cannot_be_one_is_refused_at_once() -> None:

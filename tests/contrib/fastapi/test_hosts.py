@@ -60,7 +60,7 @@ async def test_a_worker_enters_the_app_once_and_works_on_its_tasks(here: Path) -
         worker.says("Working on SQLite")
         async with AsyncOmniQ(embedded=False) as queue:
             task = await queue.enqueue("pid")
-            assert await task.result(20) == [worker.process.pid, 1]
+            assert await task.result(60) == [worker.process.pid, 1]
             (card,) = await queue.workers()
             assert not card.embedded
             report = run([*CLI, "status", "web_app:app", "--json"], cwd=here, paths=[here])

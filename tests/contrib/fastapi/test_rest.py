@@ -41,9 +41,9 @@ async def test_tasks_can_be_looked_at() -> None:
     async with served(app, headers=BEARER) as client:
         good = await made.queue.enqueue(add, (1, 2), tags=["sums"], metadata={"by": "ada"})
         bad = await made.queue.enqueue(fail, ("no",))
-        await good.result(20)
+        await good.result(60)
         with pytest.raises(omniq.TaskFailed):
-            await bad.result(20)
+            await bad.result(60)
         page = (await client.get(f"{API}/tasks")).json()
         assert {task["id"] for task in page["tasks"]} == {good, bad}
         assert page["cursor"] is None
@@ -88,7 +88,7 @@ async def test_actions() -> None:
         assert (await client.post(f"{url}/cancel")).json()["status"] == "cancelled"
         assert (await client.post(f"{url}/cancel")).status_code == 409
         assert (await client.post(f"{url}/retry")).json()["id"] == task
-        assert await task.result(20) == 3
+        assert await task.result(60) == 3
         assert (await client.delete(url)).status_code == 204
 
 
@@ -142,7 +142,7 @@ async def test_it_is_closed_by_the_apps_own_answer() -> None:
         assert (await client.get(f"{API}/tasks", headers=eve)).status_code == 200
         assert (await client.post(url, headers=eve)).status_code == 403
         assert (await client.post(url, headers=ada)).status_code == 200
-        async with asyncio.timeout(20), made.queue.listen({"events"}) as ear:
+        async with asyncio.timeout(60), made.queue.listen({"events"}) as ear:
             while "'actor': 'ada'" not in str((await made.queue.events()).events):
                 await ear.wait(1)
 

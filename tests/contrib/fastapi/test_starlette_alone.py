@@ -40,7 +40,7 @@ async def main():
     async with app.router.lifespan_context(app):
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             task = (await client.get("/")).text
-            print(await app.state.omniq.get_result(task, 20))
+            print(await app.state.omniq.get_result(task, 60))
             print((await client.get("/omniq/health")).text)
 
 asyncio.run(main())

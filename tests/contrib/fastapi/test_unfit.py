@@ -116,7 +116,7 @@ async def test_a_task_nobody_registered_fails_with_the_same_words() -> None:
     async with omniq_.lifespan(FastAPI()):
         handle = await omniq_.queue.enqueue(task, retries=0)
         with pytest.raises(TaskFailed, match="'request' is the Request"):
-            await handle.result(20)
+            await handle.result(60)
 
 
 async def test_an_override_that_needs_a_request_fails_the_task() -> None:
@@ -128,7 +128,7 @@ async def test_an_override_that_needs_a_request_fails_the_task() -> None:
     async with omniq_.lifespan(app):
         handle = await omniq_.queue.enqueue(task, retries=0)
         with pytest.raises(TaskFailed, match=r"Depends\(by_request\): its parameter 'request'"):
-            await handle.result(20)
+            await handle.result(60)
 
 
 async def test_an_override_may_stand_for_what_needs_a_request() -> None:
@@ -140,7 +140,7 @@ async def test_an_override_may_stand_for_what_needs_a_request() -> None:
     app = FastAPI()
     app.dependency_overrides[by_request] = plain
     async with omniq_.lifespan(app):
-        assert await (await omniq_.queue.enqueue(task)).result(20) == "plain"
+        assert await (await omniq_.queue.enqueue(task)).result(60) == "plain"
 
 
 async def test_depends_of_nothing_is_refused() -> None:
@@ -166,4 +166,4 @@ async def test_a_plain_task_outside_of_its_app_says_what_is_missing() -> None:
     async with omniq_.queue as queue:
         handle = await queue.enqueue(task, retries=0)
         with pytest.raises(TaskFailed, match="start the app"):
-            await handle.result(20)
+            await handle.result(60)

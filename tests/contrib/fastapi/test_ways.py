@@ -91,7 +91,7 @@ async def test_without_any_setting_tasks_run_in_the_app(way: Any, here: Path) ->
     async with served(app) as client:
         answer = await client.post("/add", params={"x": 5, "y": 10})
         assert answer.status_code == 200, answer.text
-        assert await app.state.omniq.get_result(answer.json(), timeout=20) == 15
+        assert await app.state.omniq.get_result(answer.json(), timeout=60) == 15
         assert [card.embedded for card in await app.state.omniq.workers()] == [True]
         assert (await client.get("/omniq/health")).json() == {"status": "ok"}
         assert app.state.omniq is omniq.queue
@@ -105,7 +105,7 @@ async def test_it_runs_under_starlettes_test_client(way: Any) -> None:
     with TestClient(app) as client:
         task = client.post("/add", params={"x": 20, "y": 22}).json()
         assert client.portal is not None
-        assert client.portal.call(app.state.omniq.get_result, task, 20) == 42
+        assert client.portal.call(app.state.omniq.get_result, task, 60) == 42
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ async def test_starlette_alone_in_three_ways() -> None:
     for app in (*apps, late):
         async with served(app) as client:
             task = (await client.get("/")).text
-            assert await app.state.omniq.get_result(task, timeout=20) == 3
+            assert await app.state.omniq.get_result(task, timeout=60) == 3
             assert (await client.get("/omniq/health")).json() == {"status": "ok"}
 
 
@@ -194,7 +194,7 @@ async def test_started_twice_it_runs_once() -> None:
     omniq_.init_app(app)
     async with served(app) as client:
         task = (await client.post("/add", params={"x": 1, "y": 2})).json()
-        assert await omniq_.queue.get_result(task, 20) == 3
+        assert await omniq_.queue.get_result(task, 60) == 3
         assert len(await omniq_.queue.workers()) == 1
         mounts = [route for route in app.routes if getattr(route, "path", "") == "/omniq"]
         assert len(mounts) == 1
@@ -207,7 +207,7 @@ async def test_the_inner_end_of_two_does_not_stop_the_outer() -> None:
         async with omniq_.lifespan_context(app):
             pass
         assert app.state.omniq is omniq_.queue
-        assert await (await omniq_.queue.enqueue(add, (1, 2))).result(20) == 3
+        assert await (await omniq_.queue.enqueue(add, (1, 2))).result(60) == 3
 
 
 async def test_two_apps_of_one_extension_share_its_queue() -> None:
@@ -217,7 +217,7 @@ async def test_two_apps_of_one_extension_share_its_queue() -> None:
         async with omniq_.lifespan(two):
             assert one.state.omniq is two.state.omniq
         assert not hasattr(two.state, "omniq")
-        assert await (await omniq_.queue.enqueue(add, (1, 2))).result(20) == 3
+        assert await (await omniq_.queue.enqueue(add, (1, 2))).result(60) == 3
 
 
 async def test_the_lifespans_state_reaches_requests() -> None:
@@ -263,7 +263,7 @@ async def test_the_app_can_be_started_again() -> None:
     app = FastAPI(lifespan=omniq_.lifespan)
     for _ in range(2):
         async with app.router.lifespan_context(app):
-            assert await (await omniq_.queue.enqueue(add, (1, 2))).result(20) == 3
+            assert await (await omniq_.queue.enqueue(add, (1, 2))).result(60) == 3
 
 
 async def test_the_app_can_be_started_again_on_another_loop() -> None:
@@ -272,7 +272,7 @@ async def test_the_app_can_be_started_again_on_another_loop() -> None:
         with TestClient(app) as client:
             task = client.post("/add", params={"x": 20, "y": 22}).json()
             assert client.portal is not None
-            assert client.portal.call(app.state.omniq.get_result, task, 20) == 42
+            assert client.portal.call(app.state.omniq.get_result, task, 60) == 42
 
 
 async def test_one_extension_on_two_loops_at_once_is_refused() -> None:
@@ -291,7 +291,7 @@ async def test_several_queues() -> None:
     mails.init_app(app)
     async with served(app) as client:
         assert app.state.omniq is not app.state.omniq_emails
-        assert await (await app.state.omniq_emails.enqueue(add, (2, 2))).result(20) == 4
+        assert await (await app.state.omniq_emails.enqueue(add, (2, 2))).result(60) == 4
         assert (await client.get("/omniq/health")).status_code == 200
         assert (await client.get("/omniq-emails/health")).status_code == 200
 
