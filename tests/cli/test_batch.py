@@ -20,6 +20,8 @@ pytestmark = pytest.mark.asyncio
 BATCH = ["-m", "omniq.cli", "worker", "--batch"]
 OLD = """
 import omniq
+from omniq.contrib import runner
+runner.LOOKING = 600
 queue = omniq.AsyncOmniQ(embedded=False)
 """
 NEW = OLD + """
@@ -50,6 +52,17 @@ queue = omniq.AsyncOmniQ(event_storage=Away())
 @omniq.task("batch.late")
 async def late():
     return "nobody hears of it"
+"""
+LATE = OLD + """
+import asyncio
+
+class Late(omniq.AsyncOmniQ):
+    async def events(self, *args, **more):
+        page = await super().events(*args, **more)
+        await asyncio.sleep(2)  # what it tells of comes due meanwhile
+        return page
+
+queue = Late()
 """
 MUTE = """
 import asyncio
@@ -104,6 +117,16 @@ async def test_what_it_could_run_is_not_left(
     await queue.cancel(scripts.id)
     new = run([*BATCH, "new:queue"], cwd=tmp_path, paths=[errands])
     assert new.returncode == 0 and "Left: " not in new.stderr, new.stderr
+
+
+async def test_what_comes_due_during_the_look_is_left_too(
+    tmp_path: Path, queue: AsyncOmniQ
+) -> None:
+    """Nobody takes it then: it would be on its way, and neither run nor told of."""
+    (tmp_path / "work.py").write_text(LATE)
+    gone = await queue.enqueue("batch.late")
+    ran = run([*BATCH, "work:queue"], cwd=tmp_path)
+    assert ran.returncode == 3 and f"\nLeft: 1 task ({gone.id})" in ran.stderr, ran.stderr
 
 
 async def test_it_says_if_it_cannot_tell(tmp_path: Path, queue: AsyncOmniQ) -> None:

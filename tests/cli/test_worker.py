@@ -20,7 +20,9 @@ MODULE = """
 import asyncio, os, time
 from pathlib import Path
 import omniq
+from omniq.contrib import runner
 
+runner.LOOKING = 600
 queue = omniq.AsyncOmniQ()
 blocking = omniq.OmniQ()
 memory = omniq.AsyncTaskQueue("memory")

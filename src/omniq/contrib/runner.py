@@ -116,7 +116,7 @@ async def _run(
             if (enough := await _until_over(workers, wanted, quota, stop)) is not None:
                 say(enough)
             if enough == EMPTIED:
-                left = await _left(host.queues, wanted, stop, say)
+                left = await _left(host.queues, workers, wanted, stop, say)
             if stop.drain.is_set():
                 grace = max(_grace(worker, stop) for worker in workers)
                 say(f"Stopping: {_running(workers)} may go on for {grace:g} s; {FORCE}.")
@@ -153,10 +153,15 @@ async def _until_over(
 
 
 async def _left(
-    queues: Sequence[AsyncOmniQ], wanted: Wanted, stop: StopSignals, say: Say
+    queues: Sequence[AsyncOmniQ],
+    workers: Sequence[WorkerPool],
+    wanted: Wanted,
+    stop: StopSignals,
+    say: Say,
 ) -> list[str]:
     """What is left behind for want of its function, said; the first signal ends the look."""
-    looks = asyncio.gather(*(_look(queue, wanted, say) for queue in queues))
+    pairs = zip(queues, workers, strict=True)
+    looks = asyncio.gather(*(_look(queue, worker, wanted, say) for queue, worker in pairs))
     told = asyncio.create_task(stop.drain.wait())
     await asyncio.wait((looks, told), return_when=asyncio.FIRST_COMPLETED)
     told.cancel()
@@ -170,7 +175,8 @@ async def _left(
     return left
 
 
-async def _look(queue: AsyncOmniQ, wanted: Wanted, say: Say) -> list[str]:
+async def _look(queue: AsyncOmniQ, worker: WorkerPool, wanted: Wanted, say: Say) -> list[str]:
+    await worker.rested()  # what it took again meanwhile would look as if somebody ran it
     try:
         async with asyncio.timeout(LOOKING):
             return await left_behind(queue, partial(wanted.serves, queue))

@@ -18,6 +18,7 @@ from django.core.management import CommandError, call_command, execute_from_comm
 from django.test import override_settings
 
 from omniq.cli.load import load
+from omniq.contrib import runner
 from omniq.contrib.django import queue
 from omniq.contrib.django.backends.framework import TaskResultStatus
 from omniq.contrib.django.compat import package
@@ -131,7 +132,10 @@ def test_any_exception_can_be_kept() -> None:
     assert error.type == "ValueError" and "ValueError('in another')" in (error.traceback or "")
 
 
-def test_a_function_that_is_gone_is_left_for_a_worker_that_has_it() -> None:
+def test_a_function_that_is_gone_is_left_for_a_worker_that_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runner, "LOOKING", 600)
     task = queue.enqueue("tests.contrib.django.errands:missing")
     with pytest.raises(SystemExit) as left:
         work()
