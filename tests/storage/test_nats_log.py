@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from nats.js.errors import NotFoundError
 
 from omniq.errors import StorageClosed
 from omniq.storage.log.port import Rewound
-from omniq.storage.nats import feed
+from omniq.storage.nats import connection, feed
 from omniq.storage.nats.log import NATSLog
 
 from .nats_hand import new_namespace, opened, operate
@@ -186,6 +187,22 @@ def test_its_clock_is_the_servers(log: NATSLog) -> None:
     before, now, after = time.time(), log.now(), time.time()
     assert now is not None
     assert before * 1000 - 1 <= now <= after * 1000 + 1
+
+
+def test_an_answer_that_came_while_the_process_stood_still_is_heard(
+    log: NATSLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "THERE_SECONDS", 60)
+    monkeypatch.setattr(connection, "ANSWER_SECONDS", 60.5)
+
+    async def ask() -> str:
+        asking = asyncio.ensure_future(log._connection.api("INFO"))
+        for _ in range(10):
+            await asyncio.sleep(0)  # it is sent
+        time.sleep(1.5)  # longer than the first part of its time
+        return str((await asking)["type"])
+
+    assert log._run(ask).endswith("account_info_response")
 
 
 def test_a_closed_log_says_so(log: NATSLog) -> None:

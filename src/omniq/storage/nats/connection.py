@@ -23,6 +23,9 @@ from omniq.storage.nats.errors import Denied, Lost, denial, explain, refusal
 
 ANSWER_SECONDS: Final = 3.0
 """How long a request may take; a cluster that chooses a new leader answers nobody meanwhile."""
+THERE_SECONDS: Final = 1.0
+"""The last of them begin when this process sees that the others are over: it may have stood still
+meanwhile, and an answer lie there unread."""
 BACK_SECONDS: Final = 3.0
 """How long calls wait for a connection that was just lost to come back."""
 _LATER_SECONDS: Final = 0.7
@@ -287,13 +290,19 @@ class Connection:
                 client = await self._live()
             waiting = self._waiting[token]
             waiting.timer = asyncio.get_running_loop().call_later(
-                ANSWER_SECONDS, self._finish, token, TimeoutError()
+                ANSWER_SECONDS - THERE_SECONDS, self._wait_on, token
             )
             await client.publish(subject, payload, f"{self.inbox}.{token}", headers)
         except (nats.errors.OutboundBufferLimitError, nats.errors.ConnectionClosedError):
             self._finish(token, Lost("the connection was lost"))
         except Exception as error:
             self._finish(token, error)
+
+    def _wait_on(self, token: int) -> None:
+        if (waiting := self._waiting.get(token)) is not None:
+            waiting.timer = asyncio.get_running_loop().call_later(
+                THERE_SECONDS, self._finish, token, TimeoutError()
+            )
 
     async def _hear_reply(self, message: Msg) -> None:
         token = int(message.subject.rpartition(".")[2])
