@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -48,6 +49,14 @@ async def launched() -> AsyncIterator[Browser]:
         browser = await playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         await browser.close()
+
+
+async def pressed(page: Page, button: str, told: str) -> None:
+    """Press a button and see its toast, which is looked for from before: it leaves by itself."""
+    await asyncio.gather(
+        expect(page.locator("#toasts .toast")).to_contain_text(told),
+        page.get_by_role("button", name=button).click(),
+    )
 
 
 class Tab:

@@ -15,7 +15,7 @@ from playwright.async_api import Browser, Page, expect
 from omniq import AsyncOmniQ
 from omniq.dashboard import DashboardApp
 from omniq.models.status import Status
-from tests.dashboard.chromium import Tab, launched, opened
+from tests.dashboard.chromium import Tab, launched, opened, pressed
 from tests.dashboard.kit import TOKEN, a_queue, served, until
 from tests.dashboard.shop import add, echo, fail, hold
 from tests.programs import free_port
@@ -87,8 +87,7 @@ async def test_retry_works_and_says_so(site: Site, chromium: Browser) -> None:
         page = await site.visit(tab, f"/tasks/{task_id}")
         await live(page)
         await page.evaluate("window.same = true")
-        await page.get_by_role("button", name="Retry").click()
-        await expect(page.locator("#toasts .toast")).to_contain_text("will run again")
+        await pressed(page, "Retry", "will run again")
         await expect(page.locator("#life")).to_contain_text("Retried by token")
         assert await page.evaluate("window.same")
     await until(site.queue, task_id, Status.FAILED)  # again

@@ -15,7 +15,7 @@ from playwright.async_api import Browser, expect
 
 from omniq import AsyncOmniQ, Status
 from omniq.contrib.fastapi import OmniQExtension
-from tests.dashboard.chromium import launched, opened
+from tests.dashboard.chromium import launched, opened, pressed
 from tests.dashboard.kit import TOKEN, served, until
 from tests.dashboard.shop import fail, hold
 
@@ -145,8 +145,7 @@ async def test_pages_live_updates_and_actions(site: Site, chromium: Browser) -> 
 
         await page.goto(f"{site.home}/tasks/{failed}")
         await expect(page.locator("#connection .word")).to_have_text("Live")
-        await page.get_by_role("button", name="Retry").click()
-        await expect(page.locator("#toasts .toast")).to_contain_text("will run again")
+        await pressed(page, "Retry", "will run again")
         running = await site.queue.enqueue(hold)
         await page.goto(f"{site.home}/tasks/{running}")
         await page.get_by_role("button", name="Stop").click()
