@@ -41,14 +41,14 @@ def written(tests: Path) -> int:
 
 if package() == "django.tasks":
 
-    @pytest.mark.timeout(400)  # the first run fetches the sources
+    @pytest.mark.timeout(700)  # the first run fetches the sources
     def test_djangos_own_tests_pass(tmp_path: Path) -> None:
         tests = django_tests()
         ran = subprocess.run(
             [sys.executable, "-W", "error", own_tests.__file__, str(tests), str(tmp_path)],
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=300,
         )
         (line,) = [line for line in ran.stdout.splitlines() if line.startswith("{")]
         told = json.loads(line)
