@@ -61,6 +61,10 @@ class Batch(Struct, frozen=True):
     sheet: str
 
 
+# Made here once: two threads that make the first one of a type at the same time crash msgspec.
+_batch = msgspec.json.Decoder(Batch).decode
+
+
 class Album:
     """All batches below one folder."""
 
@@ -115,7 +119,7 @@ class Album:
             content = (self.folder / batch_id / MANIFEST).read_bytes()
         except FileNotFoundError:
             return None
-        return msgspec.json.decode(content, type=Batch)
+        return _batch(content)
 
     def shown(self, batch_id: str, name: str) -> Path | None:
         """The file of a thumbnail or sheet, if it is one and it is there."""
