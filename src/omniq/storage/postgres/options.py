@@ -73,6 +73,10 @@ class Options(Struct, frozen=True, kw_only=True):
             raise ConfigError(f"timeout={self.timeout}: seconds for one call, up to 3600")
 
 
+_ready: Final = msgspec.json.Decoder(Options)
+"""Made at import: msgspec is not safe where two threads meet a type at the same time."""
+
+
 def chosen(given: dict[str, Any]) -> Options:
     """Options by name, each of the kind it should be."""
     try:

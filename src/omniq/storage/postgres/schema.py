@@ -23,7 +23,10 @@ TABLES: Final = ("task", "result", "event", "doc", "edge", "uniq", "owner")
 """Where tasks and what belongs to them are kept."""
 
 # Plans of functions are made once, often while the tables are still empty, and must be right
-# for a million rows: always by index, in the order of the index.
+# for a million rows: always by index, in the order of the index. A table that VACUUM has found
+# empty is even taken for one row until the next ANALYZE, and walking an index for as cheap as
+# looking something up. So functions match rows by `id BETWEEN x AND x` and lock them in the
+# order of `id || ''`: an index that offers no order to merge or to sort by is not walked.
 SETTINGS: Final = (
     "SET search_path = pg_catalog SET plan_cache_mode = force_generic_plan SET jit = off "
     "SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off "

@@ -23,6 +23,7 @@ DECLARE
     v_want  integer;
     v_done  text[];
     v_known text[];
+    v_before text[];
     v_tied  text[];
     v_woken text[];
     v_later text[];
@@ -57,7 +58,7 @@ DECLARE
                                  coalesce(p_told, '[]'))::{schema}.receipt_v1;
 BEGIN
     IF p_locks IS NOT NULL THEN
-        PERFORM FROM {schema}.task t WHERE t.id = ANY (p_locks) ORDER BY t.id FOR NO KEY UPDATE;
+        PERFORM FROM {schema}.task t WHERE t.id = ANY (p_locks) ORDER BY t.id || '' FOR NO KEY UPDATE;
     END IF;
 
     IF e_id IS NOT NULL THEN
@@ -85,7 +86,7 @@ BEGIN
         ), moved AS (
             UPDATE {schema}.task t SET status = e.turn, claim = NULL, cancel = false, flags = 0,
                 finished_at = e.finished_at, keep_until = e.keep_until
-            FROM e WHERE t.id = e.id AND t.epoch = e.epoch AND t.claim = e.claim
+            FROM e WHERE t.id BETWEEN e.id AND e.id AND t.epoch = e.epoch AND t.claim = e.claim
                 AND t.status + 0 = 50  -- the sum keeps it from the index of running rows
             RETURNING t.id, t.epoch, e.value, e.until, t.reply,
                 t.waiting <> 0 OR t.uniq IS NOT NULL AS tied
@@ -108,8 +109,8 @@ BEGIN
         IF v_kept < v_want THEN  -- results of later runs are there
             SELECT p.riders || jsonb_object_agg(coalesce(e_at[e.n], e.n - 1), 1) INTO p.riders
             FROM unnest(v_id) WITH ORDINALITY AS e (id, n)
-            JOIN {schema}.task t ON t.id = e.id
-            JOIN {schema}.result r ON r.id = e.id AND r.epoch > t.epoch
+            JOIN {schema}.task t ON t.id BETWEEN e.id AND e.id
+            JOIN {schema}.result r ON r.id BETWEEN e.id AND e.id AND r.epoch > t.epoch
             WHERE NOT p.refused ? coalesce(e_at[e.n], e.n - 1)::text
                 AND (CASE WHEN cardinality(v_length) = 1 THEN v_length[1] ELSE v_length[e.n] END) IS NOT NULL;
         END IF;
@@ -165,10 +166,10 @@ BEGIN
                 INTO v_woken, v_later FROM added a;
                 EXIT;
             EXCEPTION WHEN unique_violation THEN
-                v_done := v_known;
+                v_before := v_known;
                 SELECT array_agg(t.id ORDER BY t.id) INTO v_known
                 FROM {schema}.task t WHERE t.id = ANY (v_id);
-                IF v_known IS NOT DISTINCT FROM v_done THEN
+                IF v_known IS NOT DISTINCT FROM v_before THEN
                     -- Too new for this transaction to see it, or gone already: a matter of once more.
                     RAISE 'a row of this id came between' USING ERRCODE = 'serialization_failure';
                 END IF;

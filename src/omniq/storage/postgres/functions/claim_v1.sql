@@ -14,7 +14,7 @@ BEGIN
     FOR v_child IN SELECT t.id FROM {schema}.task t WHERE t.waiting < 0 ORDER BY t.id LIMIT 200 LOOP
         v_parents := ARRAY(SELECT e.parent FROM {schema}.edge e WHERE e.child = v_child);
         SELECT count(*) INTO v_locked FROM (SELECT FROM {schema}.task t
-            WHERE t.id = ANY (v_parents) ORDER BY t.id FOR SHARE SKIP LOCKED) AS locked;
+            WHERE t.id = ANY (v_parents) ORDER BY t.id || '' FOR SHARE SKIP LOCKED) AS locked;
         CONTINUE WHEN v_locked < (SELECT count(*) FROM {schema}.task t WHERE t.id = ANY (v_parents));
         PERFORM FROM {schema}.task t WHERE t.id = v_child AND t.waiting < 0 FOR NO KEY UPDATE SKIP LOCKED;
         CONTINUE WHEN NOT FOUND;
@@ -24,7 +24,7 @@ BEGIN
                coalesce(bool_or(e.need AND CASE WHEN t.id IS NULL THEN e.open
                                                 ELSE t.status > 60 END), false)
         INTO v_waiting, v_fails
-        FROM {schema}.edge e LEFT JOIN {schema}.task t ON t.id = e.parent WHERE e.child = v_child;
+        FROM {schema}.edge e LEFT JOIN {schema}.task t ON t.id BETWEEN e.parent AND e.parent WHERE e.child = v_child;
         UPDATE {schema}.edge e SET open = coalesce(
             (SELECT t.status < 60 FROM {schema}.task t WHERE t.id = e.parent), false)
         WHERE e.child = v_child;
@@ -120,7 +120,7 @@ BEGIN
                     ORDER BY (-t.priority), t.run_at, t.id LIMIT v_room FOR NO KEY UPDATE SKIP LOCKED)
                 UPDATE {schema}.task t SET status = 50, epoch = t.epoch + 1, attempt = t.attempt + 1,
                     claim = p_request, owner = p_owner, started_at = v_now
-                FROM chosen WHERE t.id = chosen.id
+                FROM chosen WHERE t.id BETWEEN chosen.id AND chosen.id
                 RETURNING t.id, t.queue, t.lane, t.name, t.priority, t.run_at, t.created_at, t.started_at,
                     t.finished_at, t.expires_at, t.keep_until, t.attempt, t.epoch, t.losses,
                     t.waiting, t.uniq, t.uniq_until, t.uniq_free, t.grp, t.tags, t.fault,
@@ -136,7 +136,7 @@ BEGIN
                     ORDER BY (-t.priority), t.run_at, t.id LIMIT v_room FOR NO KEY UPDATE SKIP LOCKED)
                 UPDATE {schema}.task t SET status = 50, epoch = t.epoch + 1, attempt = t.attempt + 1,
                     claim = p_request, owner = p_owner, started_at = v_now
-                FROM chosen WHERE t.id = chosen.id
+                FROM chosen WHERE t.id BETWEEN chosen.id AND chosen.id
                 RETURNING t.id, t.queue, t.lane, t.name, t.priority, t.run_at, t.created_at, t.started_at,
                     t.finished_at, t.expires_at, t.keep_until, t.attempt, t.epoch, t.losses,
                     t.waiting, t.uniq, t.uniq_until, t.uniq_free, t.grp, t.tags, t.fault,
@@ -152,7 +152,7 @@ BEGIN
         IF v_left < p_limit THEN
             DELETE FROM {schema}.uniq u USING {schema}.task t
             WHERE t.status = 50 AND t.owner = p_owner AND t.claim = p_request
-                AND t.uniq_free = 'start' AND u.key = t.uniq AND u.task = t.id;
+                AND t.uniq_free = 'start' AND u.key BETWEEN t.uniq AND t.uniq AND u.task = t.id || '';
         END IF;
         IF p_chores > 0 THEN
             -- Chores hold the leases of others: with its own held before, no two wait in a circle.
@@ -204,10 +204,11 @@ BEGIN
     FOR n IN 1 .. cardinality(s_queue) LOOP
         CONTINUE WHEN NOT EXISTS (SELECT FROM {schema}.task t WHERE t.status = 30
             AND t.queue = s_queue[n] AND t.lane = s_lane[n] AND t.run_at <= p_now);
-        UPDATE {schema}.task t SET status = 40 WHERE t.id IN (
+        WITH due AS MATERIALIZED (
             SELECT d.id FROM {schema}.task d
             WHERE d.status = 30 AND d.queue = s_queue[n] AND d.lane = s_lane[n] AND d.run_at <= p_now
-            ORDER BY d.run_at LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED);
+            ORDER BY d.run_at LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED)
+        UPDATE {schema}.task t SET status = 40 FROM due WHERE t.id BETWEEN due.id AND due.id;
         v_woken := v_woken || s_queue[n];
     END LOOP;
     RETURN v_woken;
@@ -232,7 +233,7 @@ BEGIN
         LIMIT v_left)
     UPDATE {schema}.task t SET epoch = t.epoch + 1, claim = p_request, owner = p_owner,
         flags = t.flags | 4, losses = t.losses + 1
-    FROM silent WHERE t.id = silent.id;
+    FROM silent WHERE t.id BETWEEN silent.id AND silent.id;
     GET DIAGNOSTICS v_got = ROW_COUNT;
     v_left := v_left - v_got;
     IF v_left > 0 THEN
@@ -241,7 +242,7 @@ BEGIN
             ORDER BY t.id LIMIT v_left FOR NO KEY UPDATE SKIP LOCKED)
         UPDATE {schema}.task t SET status = 50, epoch = t.epoch + 1, claim = p_request, owner = p_owner,
             flags = t.flags | 1 | CASE WHEN t.expires_at <= p_now THEN 2 ELSE 0 END
-        FROM stranded WHERE t.id = stranded.id;
+        FROM stranded WHERE t.id BETWEEN stranded.id AND stranded.id;
         GET DIAGNOSTICS v_got = ROW_COUNT;
         v_left := v_left - v_got;
     END IF;
@@ -252,7 +253,7 @@ BEGIN
             ORDER BY t.expires_at LIMIT v_left FOR NO KEY UPDATE SKIP LOCKED)
         UPDATE {schema}.task t SET status = 50, epoch = t.epoch + 1, claim = p_request, owner = p_owner,
             flags = t.flags | 2
-        FROM expired WHERE t.id = expired.id;
+        FROM expired WHERE t.id BETWEEN expired.id AND expired.id;
         GET DIAGNOSTICS v_got = ROW_COUNT;
         v_left := v_left - v_got;
     END IF;
@@ -273,11 +274,11 @@ BEGIN
         FROM (
             SELECT t.id, h.progress
             FROM unnest(h_id, h_epoch, h_claim, h_progress) AS h (id, epoch, claim, progress)
-            JOIN {schema}.task t ON t.id = h.id
+            JOIN {schema}.task t ON t.id BETWEEN h.id AND h.id
             WHERE t.status + 0 = 50 AND t.owner = p_owner AND t.epoch = h.epoch
                 AND t.claim = h.claim AND t.progress IS DISTINCT FROM h.progress
             FOR NO KEY UPDATE OF t SKIP LOCKED
-        ) AS h WHERE t.id = h.id;
+        ) AS h WHERE t.id BETWEEN h.id AND h.id;
     END IF;
     RETURN QUERY SELECT t.id, t.epoch, t.claim, t.cancel FROM {schema}.task t
     WHERE t.status = 50 AND t.owner = p_owner;

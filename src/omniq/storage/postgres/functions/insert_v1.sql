@@ -68,15 +68,15 @@ BEGIN
     IF v_deps THEN
         IF p_locked THEN
             PERFORM FROM {schema}.task t
-            WHERE t.id IN (SELECT d->>0 FROM jsonb_array_elements(p_unit->'deps') d)
-            ORDER BY t.id FOR SHARE;
+            WHERE t.id = ANY (ARRAY(SELECT d->>0 FROM jsonb_array_elements(p_unit->'deps') d))
+            ORDER BY t.id || '' FOR SHARE;
         END IF;
         SELECT array_agg(d.parent ORDER BY d.n) FILTER (WHERE d.missing = 'refuse'),
                coalesce(bool_or(d.missing = 'fail'), false)
         INTO absent, v_fails
         FROM (SELECT e.d->>0 AS parent, coalesce(e.d->>2, 'refuse') AS missing, e.n
               FROM jsonb_array_elements(p_unit->'deps') WITH ORDINALITY AS e (d, n)) AS d
-        WHERE NOT EXISTS (SELECT FROM {schema}.task t WHERE t.id = d.parent AND (
+        WHERE NOT EXISTS (SELECT FROM {schema}.task t WHERE t.id BETWEEN d.parent AND d.parent AND (
             t.keep_until IS NULL OR t.keep_until > p_now OR {schema}.needed_v1(t.id)));
         IF absent IS NOT NULL THEN
             RETURN;
@@ -88,14 +88,14 @@ BEGIN
         ), added AS (
             INSERT INTO {schema}.edge (parent, child, need, open)
             SELECT t.id, v_id, dep.need, t.status < 60
-            FROM dep JOIN {schema}.task t ON t.id = dep.parent
+            FROM dep JOIN {schema}.task t ON t.id BETWEEN dep.parent AND dep.parent
             WHERE t.keep_until IS NULL OR t.keep_until > p_now OR {schema}.needed_v1(t.id)
             ON CONFLICT DO NOTHING RETURNING parent, need, open
         )
         SELECT count(*) FILTER (WHERE added.open),
                v_fails OR coalesce(bool_or(added.need AND t.status >= 60 AND t.status <> 60), false)
         INTO v_waiting, v_fails
-        FROM added JOIN {schema}.task t ON t.id = added.parent;
+        FROM added JOIN {schema}.task t ON t.id BETWEEN added.parent AND added.parent;
         IF v_fails THEN
             v_flags := v_flags | 1;
             stranded := true;

@@ -26,14 +26,14 @@ BEGIN
             v_all := v_all || ARRAY(SELECT e.child FROM {schema}.edge e
                 WHERE e.parent = v_parent AND e.open ORDER BY e.child LIMIT p_limit);
         END LOOP;
-        PERFORM FROM {schema}.task t WHERE t.id = ANY (v_all) ORDER BY t.id FOR NO KEY UPDATE;
+        PERFORM FROM {schema}.task t WHERE t.id = ANY (v_all) ORDER BY t.id || '' FOR NO KEY UPDATE;
     END IF;
     FOREACH v_parent IN ARRAY p_parents LOOP
         SELECT t.status = 60, t.releasing INTO v_well, v_was
         FROM {schema}.task t WHERE t.id = v_parent;
         v_children := ARRAY(SELECT e.child FROM {schema}.edge e
             WHERE e.parent = v_parent AND e.open ORDER BY e.child LIMIT p_limit);
-        PERFORM FROM {schema}.task t WHERE t.id = ANY (v_children) ORDER BY t.id FOR NO KEY UPDATE;
+        PERFORM FROM {schema}.task t WHERE t.id = ANY (v_children) ORDER BY t.id || '' FOR NO KEY UPDATE;
         -- Another call may have come here first: only what is still open is closed, and counted.
         FOR c IN
             WITH closed AS (
@@ -47,7 +47,7 @@ BEGIN
                 status = CASE
                     WHEN t.status <> 10 OR t.waiting > 1 OR closed.fails OR t.flags & 1 > 0 THEN t.status
                     WHEN t.run_at > p_now THEN 30 ELSE 40 END
-            FROM closed WHERE t.id = closed.child AND t.waiting > 0
+            FROM closed WHERE t.id BETWEEN closed.child AND closed.child AND t.waiting > 0
             RETURNING t.id, t.queue, t.status, closed.fails
         LOOP
             IF c.status = 40 THEN
@@ -79,7 +79,7 @@ DECLARE
 BEGIN
     IF p_tied <> '{}' THEN
         DELETE FROM {schema}.uniq u USING {schema}.task t
-        WHERE t.id = ANY (p_tied) AND t.uniq = u.key AND u.task = t.id AND t.uniq_free <> 'time';
+        WHERE t.id = ANY (p_tied) AND u.key BETWEEN t.uniq AND t.uniq AND u.task = t.id || '' AND t.uniq_free <> 'time';
         UPDATE {schema}.edge SET open = false WHERE child = ANY (p_tied) AND open;
         UPDATE {schema}.task SET waiting = 0 WHERE id = ANY (p_tied) AND waiting <> 0;
     END IF;

@@ -62,7 +62,7 @@ BEGIN
     DELETE FROM {schema}.doc d USING (SELECT x.kind, x.key FROM {schema}.doc x
         WHERE x.expires_at IS NOT NULL AND x.expires_at <= v_now
         ORDER BY x.expires_at LIMIT p_limit - done FOR UPDATE SKIP LOCKED) AS old
-    WHERE d.kind = old.kind AND d.key = old.key;
+    WHERE (d.kind, d.key) BETWEEN (old.kind, old.key) AND (old.kind, old.key);
     GET DIAGNOSTICS v_n = ROW_COUNT;
     done := done + v_n;
     DELETE FROM {schema}.uniq WHERE key = ANY (ARRAY(SELECT u.key FROM {schema}.uniq u
@@ -110,8 +110,8 @@ BEGIN
     IF p_ids = '{}' THEN
         RETURN 0;
     END IF;
-    DELETE FROM {schema}.uniq u USING {schema}.task t WHERE t.id = ANY (p_ids) AND u.key = t.uniq
-        AND u.task = t.id AND (t.uniq_free <> 'time' OR t.uniq_until IS NULL);
+    DELETE FROM {schema}.uniq u USING {schema}.task t WHERE t.id = ANY (p_ids) AND u.key BETWEEN t.uniq AND t.uniq
+        AND u.task = t.id || '' AND (t.uniq_free <> 'time' OR t.uniq_until IS NULL);
     DELETE FROM {schema}.result WHERE id = ANY (p_ids) AND until IS NULL;
     DELETE FROM {schema}.edge WHERE child = ANY (p_ids);
     DELETE FROM {schema}.edge WHERE parent = ANY (p_ids);
