@@ -135,7 +135,7 @@ class Batcher:
         beside: dict[asyncio.Task[None], _Trip] = {}
         try:
             while self._line or beside:
-                if (ids := self._new_ids(beside.values())) is not None:
+                if (ids := self._ids_if_apart(beside.values())) is not None:
                     batch = self._take()
                     task = asyncio.create_task(self._trip(batch), name="omniq-trip")
                     task.add_done_callback(lambda _: self._stir.set())
@@ -173,8 +173,8 @@ class Batcher:
             if not room.done():
                 room.set_result(None)
 
-    def _new_ids(self, beside: Collection[_Trip]) -> set[str] | None:
-        """Ids of the batch at the head of the line, if it may go beside those under way."""
+    def _ids_if_apart(self, beside: Collection[_Trip]) -> set[str] | None:
+        """Ids of the batch at the head of the line if it may go beside those under way, else None."""
         size = self._max_units
         if len(beside) == self._abreast or self._abreast < 2 or len(self._line) < size:
             return None

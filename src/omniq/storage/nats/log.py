@@ -37,7 +37,7 @@ from omniq.storage.nats.loop import OwnLoop
 from omniq.storage.nats.objects import Objects
 from omniq.storage.nats.promise import promise_of
 from omniq.storage.nats.server import check_server
-from omniq.storage.nats.stream import Info, State, ask_state, have
+from omniq.storage.nats.stream import State, ask_state, have, read_info
 
 T = TypeVar("T")
 
@@ -107,7 +107,7 @@ class NATSLog:
             return found
         try:
             subject = self._connection.api_subject(f"STREAM.INFO.{self._stream}")
-            info = msgspec.json.decode(self._ask(subject), type=Info)
+            info = read_info(self._ask(subject))
             if info.state is not None and info.state.last_seq == number - 1 != self._refused - 1:
                 return ()
         except (Lost, nats.errors.Error):

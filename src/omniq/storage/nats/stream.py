@@ -48,6 +48,10 @@ class Info(Struct):
     ts: str | None = None
 
 
+read_info: Final = msgspec.json.Decoder(Info).decode
+"""Made at import: msgspec is not safe where two threads meet a type at the same time."""
+
+
 def state_of(info: Info) -> State:
     assert info.state is not None
     now = info.ts and round(datetime.fromisoformat(info.ts).timestamp() * 1000)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from msgspec.json import decode
+from msgspec.json import Decoder, decode
 
 from omniq.models.event import TaskEvent
 from omniq.models.filters import EventFilter, EventPage, Page, QueueCount, TaskFilter
@@ -229,6 +229,10 @@ class _Event(msgspec.Struct, array_like=True):
     data: dict[str, Any] | None
 
 
+_events = Decoder(list[_Event]).decode
+"""Made at import: msgspec is not safe where two threads meet a type at the same time."""
+
+
 def read_events(
     cursor: sqlite3.Cursor, filter: EventFilter, after: str | None, limit: int, now: Ms
 ) -> EventPage:
@@ -255,7 +259,7 @@ def read_events(
         f"{'DESC' if filter.newest_first else 'ASC'} LIMIT ?)",
         [*values, limit],
     ).fetchone()
-    found = decode(text, type=list[_Event])
+    found = _events(text)
     found.sort(key=lambda e: e.pk, reverse=filter.newest_first)
     events = [
         TaskEvent(
