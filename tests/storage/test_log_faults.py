@@ -18,8 +18,9 @@ from omniq.errors import StorageUnavailable
 from omniq.models import Applied, Unit
 from omniq.models.row import Ms
 from omniq.models.units import Receipt
-from omniq.storage.log import checkpoint, cold, fair, pulse
+from omniq.storage.log import checkpoint, cold
 from omniq.storage.log import engine as engine_module
+from omniq.storage.log import fair, pulse
 from omniq.storage.log.engine import LogEngine
 from omniq.storage.log.port import Manners, Rewound
 from omniq.storage.log.pulse import LogClock
