@@ -16,7 +16,7 @@ from PIL import Image
 from omniq import AsyncOmniQ
 from tests.programs import PATIENCE, ROOT, Server
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.once]
 APP = "example_apps.litestar_app.app:app"
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from tests.programs import PATIENCE, ROOT, Program, free_port, run
 
+pytestmark = pytest.mark.newer
+
 PROJECT = ROOT / "example_apps" / "django_project"
 
 

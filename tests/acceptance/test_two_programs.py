@@ -13,6 +13,8 @@ from uuid import uuid4
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 
 ASYNC = """

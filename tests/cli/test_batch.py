@@ -15,7 +15,7 @@ from omniq.models.filters import TaskFilter
 from omniq.models.units import Move
 from tests.programs import ROOT, Program, run
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.once]
 
 BATCH = ["-m", "omniq.cli", "worker", "--batch"]
 OLD = """

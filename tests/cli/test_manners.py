@@ -13,6 +13,8 @@ from omniq import AsyncOmniQ
 from omniq.storage import AsyncMemoryStorage, durability
 from tests.programs import Program, run
 
+pytestmark = pytest.mark.newer
+
 CLI = ["-m", "omniq.cli"]
 
 SLOW = """\

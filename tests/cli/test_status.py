@@ -18,6 +18,8 @@ from omniq import AsyncOmniQ
 from omniq.cli.commands import cli
 from tests.programs import PATIENCE, Program
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -14,7 +14,7 @@ from omniq import AsyncOmniQ
 from omniq.models.units import Move
 from tests.programs import PATIENCE, ROOT, Program, run
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.once]
 
 MODULE = """
 import asyncio, os, time

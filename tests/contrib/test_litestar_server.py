@@ -13,7 +13,7 @@ import pytest
 from omniq import AsyncOmniQ
 from tests.programs import PATIENCE, ROOT, Server
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.once]
 APP = "tests.contrib.shop:app"
 
 

@@ -19,7 +19,7 @@ from omniq.dashboard import live
 from tests.dashboard.kit import sign_in
 from tests.programs import PATIENCE
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.once]
 
 
 async def running(kind: str, base_dir: Path) -> tuple[asyncio.subprocess.Process, str]:

@@ -28,6 +28,8 @@ from tests.contrib.django.people import signed_in
 from tests.contrib.django.project import Project
 from tests.contrib.django.shop.tasks import add
 
+pytestmark = pytest.mark.newer
+
 Omniq = Callable[..., None]
 TABLES = {"doc", "edge", "event", "omniq_schema", "owner", "result", "task", "uniq"}
 

@@ -13,6 +13,8 @@ import pytest
 from omniq import AsyncOmniQ, Status
 from tests.contrib.django.project import Project, get
 
+pytestmark = pytest.mark.once
+
 EMBEDDED = 'OMNIQ = {"EMBEDDED_WORKER": True, "GRACE": 20}'
 
 

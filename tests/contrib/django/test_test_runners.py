@@ -10,6 +10,8 @@ from tests.contrib.django.project import Project
 from tests.programs import ROOT
 from tests.programs import run as run_program
 
+pytestmark = pytest.mark.newer
+
 TASKS = """
 from omniq.contrib.django.backends.framework import task
 

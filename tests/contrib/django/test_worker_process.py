@@ -13,6 +13,8 @@ from omniq.models.status import Status
 from tests.contrib.django.project import Project
 from tests.programs import PATIENCE, Program
 
+pytestmark = pytest.mark.newer
+
 TASKS = """
 import asyncio
 import os
