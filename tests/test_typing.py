@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.newer
+
 PROGRAM = """
 from omniq import AsyncOmniQ, OmniQ, task
 from omniq.contrib import django

@@ -17,7 +17,7 @@ from omniq.models import EventType, Status
 from omniq.models.filters import EventFilter
 from omniq.storage.memory import AsyncMemoryStorage
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.newer]
 
 EMBEDDED = list(product(("memory", "sqlite"), repeat=3))
 SERVED = [

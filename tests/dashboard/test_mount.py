@@ -22,7 +22,7 @@ from omniq.models.status import Status
 from tests.dashboard.kit import SAME, TOKEN, client, form_token, until
 from tests.dashboard.shop import add, fail
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.once]
 
 
 async def check(app: Any, prefix: str, queue: AsyncOmniQ) -> None:

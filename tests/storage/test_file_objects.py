@@ -19,6 +19,8 @@ from ..servers.s3 import KEY, SECRET
 from .file_places import log_of, obstore_options, s3fs_options
 from .s3_between import Between, between, refusal
 
+pytestmark = pytest.mark.newer
+
 ENGINES = ("obstore", "s3fs")
 
 

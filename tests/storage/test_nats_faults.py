@@ -29,7 +29,7 @@ from tests.servers.nats import Nats, NatsCluster
 
 from .nats_hand import Wire, by_operator, new_namespace
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.newer]
 
 T = TypeVar("T")
 PrivateNats = Callable[..., Nats]

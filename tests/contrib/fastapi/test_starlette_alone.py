@@ -8,7 +8,7 @@ import pytest
 
 from tests.programs import run
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.once]
 BLOCKED = """
 import sys
 
