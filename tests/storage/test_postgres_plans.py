@@ -17,10 +17,11 @@ import pytest_asyncio
 
 from omniq.clock import ManualClock
 from omniq.models import Insert, Move, Status, TaskRow
+from omniq.models.row import Unique
 from omniq.models.filters import TaskFilter
 from omniq.storage import postgres
 from omniq.storage.postgres import AsyncPostgresStorage
-from omniq.storage.postgres.batch import arguments
+from omniq.storage.postgres.batch import _is_end, arguments
 from omniq.storage.postgres.handed import batch_of, claim_arguments
 from omniq.storage.postgres.schema import SETTINGS, TABLES
 from omniq.storage.postgres.storage import APPLY, CLAIM, EXCHANGE, EXTEND, SWEEP
@@ -58,6 +59,17 @@ class Backlog:
                 CASE WHEN status = 50 THEN 'request-of-others' END, 'body'
             FROM generate_series(1, $3) AS n, unnest(ARRAY[30, 40, 50, 60, 70]) AS status
             """.replace("$1", str(self.now)).replace("$2::text", "''").replace("$3", str(rows)))
+
+        await self.connection.execute(f"""
+            INSERT INTO {schema_of(self.storage)}.edge (parent, child, need, open)
+            SELECT 'parent-' || n, 'child-' || n, true, true FROM generate_series(1, {rows}) AS n;
+            INSERT INTO {schema_of(self.storage)}.uniq (key, task)
+            SELECT 'key-of-others-' || n, '40-' || n FROM generate_series(1, {rows}) AS n;
+            """)
+
+    async def empty(self) -> None:
+        for table in TABLES:
+            await self.connection.execute(f"DELETE FROM {schema_of(self.storage)}.{table}")
 
     async def unseen(self) -> None:
         """Until nobody, the server's own workers included, has a snapshot of earlier."""
@@ -117,6 +129,43 @@ async def exchange_of_retries(backlog: Backlog) -> int:
     return (await backlog.claim([kit.retry(row, backlog.now + 5000) for row in rows]))[0]
 
 
+async def ends(backlog: Backlog) -> int:
+    """As most tasks end: many in one statement, their results with them."""
+    _, rows = await backlog.claim()
+    how = {"finished_at": backlog.now, "keep_until": backlog.now + 60_000}
+    units = [kit.finish(row, patch=how) for row in rows]
+    assert all(map(_is_end, units))
+    return (await backlog.claim(units))[0]
+
+
+async def ends_of_keys(backlog: Backlog) -> int:
+    """Half of the keys are given back at the claim, half at the end."""
+    units: list[Insert] = [
+        kit.insert(queue="keyed", unique=Unique(f"key-{n}", free="start" if n % 2 else "end"))
+        for n in range(BATCH)
+    ]
+    await backlog.storage.apply(units)
+    asked = kit.claim(queues=("keyed",), limit=BATCH)
+    cost, found = await backlog.cost(CLAIM, *claim_arguments(asked, [None], backlog.now))
+    batch, _ = batch_of(asked, found)
+    assert len(batch.tasks) == BATCH
+    ended = [kit.finish(row) for row in batch.tasks]
+    return cost + (await backlog.cost(APPLY, *arguments(ended, backlog.now)))[0]
+
+
+async def promotion(backlog: Backlog) -> int:
+    units: list[Insert] = [
+        kit.insert(queue="soon", run_at=backlog.now + 1000) for _ in range(BATCH)
+    ]
+    await backlog.storage.apply(units)
+    asked = kit.claim(queues=("soon",), limit=BATCH)
+    args = claim_arguments(asked, [None], backlog.now + 1000)
+    cost, found = await backlog.cost(CLAIM, *args)
+    batch, _ = batch_of(asked, found)
+    assert len(batch.tasks) == BATCH
+    return cost
+
+
 async def insert(backlog: Backlog) -> int:
     units: list[Insert] = [kit.insert() for _ in range(BATCH)]
     return (await backlog.cost(APPLY, *arguments(units, backlog.now)))[0]
@@ -142,7 +191,18 @@ async def sweep(backlog: Backlog) -> int:
 
 each_call = pytest.mark.parametrize(
     "call",
-    [claim, exchange, exchange_of_retries, insert, insert_of_children, heartbeat, sweep],
+    [
+        claim,
+        exchange,
+        exchange_of_retries,
+        ends,
+        ends_of_keys,
+        promotion,
+        insert,
+        insert_of_children,
+        heartbeat,
+        sweep,
+    ],
     ids=lambda call: call.__name__,
 )
 
@@ -151,7 +211,7 @@ each_call = pytest.mark.parametrize(
 async def test_the_cost_does_not_grow_with_what_is_kept(backlog: Backlog, call: Call) -> None:
     await backlog.fill(FEW)
     few = await call(backlog)
-    await backlog.connection.execute(f"DELETE FROM {schema_of(backlog.storage)}.task")
+    await backlog.empty()
     await backlog.unseen()  # or VACUUM would leave the rows for them, to be walked over
     await backlog.connection.execute(f"VACUUM {schema_of(backlog.storage)}.task")
     await backlog.fill(MANY)

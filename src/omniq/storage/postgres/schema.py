@@ -26,7 +26,9 @@ TABLES: Final = ("task", "result", "event", "doc", "edge", "uniq", "owner")
 # for a million rows: always by index, in the order of the index. A table that VACUUM has found
 # empty is even taken for one row until the next ANALYZE, and walking an index for as cheap as
 # looking something up. So functions match rows by `id BETWEEN x AND x` and lock them in the
-# order of `id || ''`: an index that offers no order to merge or to sort by is not walked.
+# order of `id || ''`: an index that offers no order to merge or to sort by is not walked. What a
+# partial index holds alone is asked for one row at a time (`(SELECT ... LIMIT 1)`), or in words its
+# condition does not follow from (`open IS NOT FALSE`).
 SETTINGS: Final = (
     "SET search_path = pg_catalog SET plan_cache_mode = force_generic_plan SET jit = off "
     "SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off "

@@ -80,11 +80,11 @@ BEGIN
     IF p_tied <> '{}' THEN
         DELETE FROM {schema}.uniq u USING {schema}.task t
         WHERE t.id = ANY (p_tied) AND u.key BETWEEN t.uniq AND t.uniq AND u.task = t.id || '' AND t.uniq_free <> 'time';
-        UPDATE {schema}.edge SET open = false WHERE child = ANY (p_tied) AND open;
+        UPDATE {schema}.edge SET open = false WHERE child = ANY (p_tied) AND open IS NOT FALSE;
         UPDATE {schema}.task SET waiting = 0 WHERE id = ANY (p_tied) AND waiting <> 0;
     END IF;
     v_parents := ARRAY(SELECT DISTINCT i FROM unnest(p_ids) i
-        WHERE EXISTS (SELECT FROM {schema}.edge e WHERE e.parent = i AND e.open) ORDER BY i);
+        WHERE (SELECT e.open FROM {schema}.edge e WHERE e.parent = i AND e.open LIMIT 1) ORDER BY i);
     IF v_parents <> '{}' THEN
         SELECT * INTO v_r FROM {schema}.release_v1(p_now, v_parents, 500, p);
         p := v_r.p;
