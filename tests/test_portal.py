@@ -207,6 +207,30 @@ def test_an_interrupt_while_a_call_is_sent_leaves_nothing_running(
     assert portal.run(double, 2) == 4
 
 
+def test_an_interrupt_before_the_first_step_of_a_call_ends_the_wait(
+    portal: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop is busy: it starts and cancels the call in one go."""
+    portal.run(double, 1)
+    loop, bell, busy = portal._loop, Bell(), threading.Event()
+    assert loop is not None
+    loop.call_soon_threadsafe(busy.wait, 60)
+    send, sent = loop.call_soon_threadsafe, []
+
+    def interrupted(*args: Any, **options: Any) -> None:
+        send(*args, **options)
+        sent.append(args)
+        if len(sent) == 1:
+            raise KeyboardInterrupt
+        busy.set()
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        portal.run(bell.wait)
+    assert len(sent) == 2
+    assert not bell.waiting.is_set()
+
+
 @pytest.mark.asyncio
 async def test_inside_a_loop_it_says_what_to_write(portal: LoopThread) -> None:
     door = AsyncDoor("front", [])

@@ -93,7 +93,14 @@ class LoopThread:
                     answer.set_exception(error)
 
         def start() -> None:
-            tasks.append(asyncio.get_running_loop().create_task(call()))
+            task = asyncio.get_running_loop().create_task(call())
+            task.add_done_callback(over)
+            tasks.append(task)
+
+        def over(_: asyncio.Task[None]) -> None:
+            # Cancelled before its first step: nothing of the call has run, not even its `except`.
+            if not answer.done() and not self._over:
+                answer.set_exception(StorageClosed("this call was interrupted"))
 
         def cancel() -> None:
             if tasks:
