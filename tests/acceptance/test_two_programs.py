@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.newer
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,7 +13,7 @@ from omniq.models.status import Status
 from tests.contrib.django.project import Project
 from tests.programs import PATIENCE, Program
 
-pytestmark = pytest.mark.newer
+pytestmark = pytest.mark.once
 
 TASKS = """
 import asyncio
