@@ -902,10 +902,6 @@ class Worker(Owned):
         """Wait until nothing is left that could run now; what is due later does not count."""
         self._run(self._async.emptied)
 
-    def rested(self) -> None:
-        """Take no more, and wait until what runs has ended; for good, up to the next start."""
-        self._run(self._async.rested)
-
     def drained(self) -> None:
         """Wait until nothing runs."""
         self._run(self._async.drained)

@@ -64,6 +64,52 @@ class Late(omniq.AsyncOmniQ):
 
 queue = Late()
 """
+SEVERAL = """
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+import omniq
+from omniq.contrib import runner
+
+runner.LOOKING = 600
+
+class Watched(runner.WorkerPool):
+    async def emptied(self):
+        await super().emptied()
+        if self.queue is near:
+            emptied.set()
+
+@omniq.task("batch.feed")
+async def feed():
+    await emptied.wait()
+    await near.enqueue("batch.late")
+    await taken.wait()
+
+@omniq.task("batch.late")
+async def late():
+    taken.set()
+    await asyncio.Event().wait()
+
+class Host:
+    def __init__(self):
+        self.queues = [near, far]
+
+    @asynccontextmanager
+    async def running(self):
+        async with AsyncExitStack() as stack:
+            for queue in self.queues:
+                await stack.enter_async_context(queue)
+            await near.enqueue("batch.gone")
+            await far.enqueue("batch.feed")
+            yield
+            for row in (await near.find(omniq.TaskFilter(names=("batch.late",)))).tasks:
+                print(row.status.name, row.attempt)
+
+runner.WorkerPool = Watched
+emptied, taken = asyncio.Event(), asyncio.Event()
+near, far = (omniq.AsyncOmniQ(base_dir=name, embedded=False) for name in ("near", "far"))
+wanted = runner.Wanted(batch=True, grace=0.1)
+raise SystemExit(runner.run_worker(Host(), wanted, say=print))
+"""
 MUTE = """
 import asyncio
 import omniq
@@ -127,6 +173,19 @@ async def test_what_comes_due_during_the_look_is_left_too(
     gone = await queue.enqueue("batch.late")
     ran = run([*BATCH, "work:queue"], cwd=tmp_path)
     assert ran.returncode == 3 and f"\nLeft: 1 task ({gone.id})" in ran.stderr, ran.stderr
+
+
+async def test_what_an_emptied_queue_took_again_gets_the_grace_of_a_stop(tmp_path: Path) -> None:
+    """One of several queues was empty before the others, and went on working."""
+    (tmp_path / "work.py").write_text(SEVERAL)
+    ran = run(["work.py"], cwd=tmp_path)
+    assert ran.returncode == 3, ran.stderr
+    _, _, told = ran.stdout.partition("Nothing is left that could run now.\n")
+    stopping, left, late, stopped = told.splitlines()
+    assert stopping.startswith("Stopping: 1 running task may go on for 0.1 s; ")
+    assert left.startswith("Left: 1 task (") and "function 'batch.gone' is not" in left
+    assert late == "READY 0", "back in line, at no cost"
+    assert stopped == "Stopped."
 
 
 async def test_it_says_if_it_cannot_tell(tmp_path: Path, queue: AsyncOmniQ) -> None:

@@ -28,7 +28,6 @@ HURRY = 3.0
 """Seconds a forced stop may take to give back what runs."""
 LOOKING = 5.0
 """Seconds a batch may take to find out what it leaves behind."""
-FORCE = "press Ctrl-C again to force"
 EMPTIED = "Nothing is left that could run now."
 LEFT = 3
 """The status of a batch that leaves tasks behind because it does not know their functions."""
@@ -99,7 +98,6 @@ def run_worker(
 async def _run(
     host: Host, wanted: Wanted, say: Say, signals: StopSignals, until_stdin_ends: bool
 ) -> int:
-    left: list[str] = []
     quota = Quota(wanted.max_tasks) if wanted.max_tasks is not None else None
     with signals as stop:
         if until_stdin_ends:
@@ -115,18 +113,17 @@ async def _run(
             say("Ctrl-C lets running tasks end and leaves; twice leaves at once.")
             if (enough := await _until_over(workers, wanted, quota, stop)) is not None:
                 say(enough)
-            if enough == EMPTIED:
-                left = await _left(host.queues, workers, wanted, stop, say)
-            if stop.drain.is_set():
+            if stop.drain.is_set() or any(worker.running for worker in workers):
                 grace = max(_grace(worker, stop) for worker in workers)
-                say(f"Stopping: {_running(workers)} may go on for {grace:g} s; {FORCE}.")
-            draining = asyncio.create_task(_drain(workers, stop))
+                say(f"Stopping: {_running(workers)} may go on for {grace:g} s; {_force(stop)}.")
+            behind = host.queues if enough == EMPTIED else ()
+            leaving = asyncio.create_task(_leave(workers, behind, wanted, stop, say))
             forced = asyncio.create_task(stop.force.wait())
-            await asyncio.wait((draining, forced), return_when=asyncio.FIRST_COMPLETED)
-            if not draining.done():
-                await _leave_at_once(draining, workers, stop, say)
+            await asyncio.wait((leaving, forced), return_when=asyncio.FIRST_COMPLETED)
+            if not leaving.done():
+                await _leave_at_once(leaving, workers, stop, say)
             forced.cancel()
-            await draining
+            left = await leaving
     say("Stopped.")
     return LEFT if left else 0
 
@@ -152,20 +149,28 @@ async def _until_over(
             each.cancel()
 
 
-async def _left(
-    queues: Sequence[AsyncOmniQ],
+async def _leave(
     workers: Sequence[WorkerPool],
+    behind: Sequence[AsyncOmniQ],
     wanted: Wanted,
     stop: StopSignals,
     say: Say,
 ) -> list[str]:
+    """Stop the workers, and only then see what is left behind: till then they might take it."""
+    await _all(worker.stop(_grace(worker, stop)) for worker in workers)
+    return await _left(behind, wanted, stop, say) if behind else []
+
+
+async def _left(
+    queues: Sequence[AsyncOmniQ], wanted: Wanted, stop: StopSignals, say: Say
+) -> list[str]:
     """What is left behind for want of its function, said; the first signal ends the look."""
-    pairs = zip(queues, workers, strict=True)
-    looks = asyncio.gather(*(_look(queue, worker, wanted, say) for queue, worker in pairs))
+    looks = asyncio.gather(*(_look(queue, wanted, say) for queue in queues))
     told = asyncio.create_task(stop.drain.wait())
     await asyncio.wait((looks, told), return_when=asyncio.FIRST_COMPLETED)
     told.cancel()
     if not looks.done():
+        say(f"Stopping: nothing more is said of what is left; {_force(stop)}.")
         looks.cancel()
         await asyncio.wait((looks,), timeout=1.0)
         return []
@@ -175,8 +180,7 @@ async def _left(
     return left
 
 
-async def _look(queue: AsyncOmniQ, worker: WorkerPool, wanted: Wanted, say: Say) -> list[str]:
-    await worker.rested()  # what it took again meanwhile would look as if somebody ran it
+async def _look(queue: AsyncOmniQ, wanted: Wanted, say: Say) -> list[str]:
     try:
         async with asyncio.timeout(LOOKING):
             return await left_behind(queue, partial(wanted.serves, queue))
@@ -202,16 +206,16 @@ def _grace(worker: WorkerPool, stop: StopSignals) -> float:
     return grace if stop.within is None else min(grace, stop.within)
 
 
-async def _drain(workers: list[WorkerPool], stop: StopSignals) -> None:
-    await _all(worker.stop(_grace(worker, stop)) for worker in workers)
+def _force(stop: StopSignals) -> str:
+    return f"press Ctrl-C {'again' if stop.drain.is_set() else 'twice'} to force"
 
 
 async def _leave_at_once(
-    draining: asyncio.Task[None], workers: list[WorkerPool], stop: StopSignals, say: Say
+    leaving: asyncio.Task[list[str]], workers: list[WorkerPool], stop: StopSignals, say: Say
 ) -> NoReturn:
     """Give back what runs, and go without waiting for threads that do not end."""
-    draining.cancel()
-    await asyncio.wait([draining], timeout=1.0)
+    leaving.cancel()
+    await asyncio.wait([leaving], timeout=1.0)
     say(f"Leaving: {_running(workers)} given to other workers.")
     with suppress(TimeoutError):
         async with asyncio.timeout(HURRY):

@@ -191,13 +191,6 @@ class Pool:
         if self._pump:
             await self._pump.drained()
 
-    async def rested(self) -> None:
-        """Take no more, and wait until what runs has ended and the store knows it."""
-        if self._pump:
-            self._pump.stopping = True
-            self._pump.wake()
-            await asyncio.wait([task for task in self._tasks if task.get_name() == "omniq-pump"])
-
     async def emptied(self) -> None:
         """Wait until nothing is left that could run now."""
         names = None

@@ -121,11 +121,6 @@ class Worker:
         if self._pool is not None:
             await self._pool.emptied()
 
-    async def rested(self) -> None:
-        """Take no more, and wait until what runs has ended; for good, up to the next start."""
-        if self._pool:
-            await self._pool.rested()
-
     async def drained(self) -> None:
         """Wait until nothing runs."""
         if self._pool is not None:
