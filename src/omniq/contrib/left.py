@@ -30,8 +30,11 @@ async def left_behind(queue: AsyncOmniQ, serves: Callable[[str], bool]) -> list[
     ids = [event.task for event in last.values() if serves(event.queue)]
     for start in range(0, len(ids), PAGE):
         for row in await queue.stores.tasks.get_tasks(ids[start : start + PAGE]):
-            # Of the same epoch: nobody has taken it since.
-            if row.status not in _WAITING or row.epoch != last[row.id].epoch:
+            if row.status not in _WAITING:
+                continue
+            # Of a later epoch: somebody who may know it took it since, and wants it tried later.
+            # A stop gives back at once what it was about to begin: due now, and nobody's.
+            if row.epoch != last[row.id].epoch and row.run_at > engine.clock.now():
                 continue
             payload = engine.body(row).payload
             known = (row.name, payload[:1])  # its tag: of a plain call nothing is imported
