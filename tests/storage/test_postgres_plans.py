@@ -17,8 +17,8 @@ import pytest_asyncio
 
 from omniq.clock import ManualClock
 from omniq.models import Insert, Move, Status, TaskRow
-from omniq.models.row import Unique
 from omniq.models.filters import TaskFilter
+from omniq.models.row import Unique
 from omniq.storage import postgres
 from omniq.storage.postgres import AsyncPostgresStorage
 from omniq.storage.postgres.batch import _is_end, arguments
