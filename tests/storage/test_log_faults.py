@@ -239,15 +239,18 @@ def test_every_process_gets_its_turn_on_a_slow_log(
     ended, goal = Counter[int](), 240
 
     class Slow(DictLog):
-        """As over a network, on which not everything takes equally long."""
+        """As over a network, on which not everything takes equally long.
+
+        Nothing is so quick, though, that a read and a put are over before a put alone.
+        """
 
         def read_on(self, number: int) -> Sequence[bytes]:
-            baton.sleep(chance.uniform(0.001, 0.003))
+            baton.sleep(chance.uniform(0.0016, 0.0024))
             return super().read_on(number)
 
     def work(me: int) -> None:
         log = Slow(place)
-        log.before = lambda number: baton.sleep(chance.uniform(0.002, 0.006))
+        log.before = lambda number: baton.sleep(chance.uniform(0.0032, 0.0048))
         engine = engine_on(log)
         while sum(ended.values()) < goal:
             write(engine)

@@ -190,19 +190,33 @@ def test_its_clock_is_the_servers(log: NATSLog) -> None:
 
 
 def test_an_answer_that_came_while_the_process_stood_still_is_heard(
-    log: NATSLog, monkeypatch: pytest.MonkeyPatch
+    log: NATSLog, steady: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "THERE_SECONDS", 60)
-    monkeypatch.setattr(connection, "ANSWER_SECONDS", 60.5)
+    monkeypatch.setattr(connection, "ANSWER_SECONDS", 90)
+
+    of = log._connection
 
     async def ask() -> str:
-        asking = asyncio.ensure_future(log._connection.api("INFO"))
-        for _ in range(10):
-            await asyncio.sleep(0)  # it is sent
-        time.sleep(1.5)  # longer than the first part of its time
+        asking = asyncio.ensure_future(of.api("INFO"))
+        while not any(
+            each.timer for each in of._waiting.values() if each.subject == of.api_subject("INFO")
+        ):
+            await asyncio.sleep(0)
+            assert not asking.done()
+        await asyncio.sleep(0)  # it is sent, and no answer read: the loop has not looked since
+        stand_still(monkeypatch, 100)
         return str((await asking)["type"])
 
     assert log._run(ask).endswith("account_info_response")
+
+
+def stand_still(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """To the loop that runs, so much time is gone before it looks at anything again."""
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    time.sleep(0.1)  # an answer comes in it; how fast, does not matter
+    monkeypatch.setattr(loop, "time", lambda: now() + seconds)
 
 
 def test_a_closed_log_says_so(log: NATSLog) -> None:

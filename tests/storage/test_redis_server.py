@@ -233,7 +233,8 @@ async def test_what_a_crash_would_take_is_warned_of_and_refused_when_strict(
         await AsyncRedisStorage(server.url, durability="strict").open()
     await admin.config_set("maxmemory-policy", "noeviction")
     await admin.config_set("appendonly", "yes")
-    with pytest.raises(ConfigError, match="appendfsync always"):  # every second is not every write
+    await admin.config_set("appendfsync", "everysec")  # every second is not every write
+    with pytest.raises(ConfigError, match="appendfsync always"):
         await AsyncRedisStorage(server.url, durability="strict").open()
     await admin.config_set("appendfsync", "always")
     async with AsyncRedisStorage(server.url, durability="strict") as storage:
