@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import asyncpg
 
@@ -19,6 +19,7 @@ from omniq.errors import (
     StorageUnavailable,
 )
 from omniq.storage.postgres.options import SETTING, Options, secrets_of
+from omniq.storage.postgres.pool import Pool
 
 T = TypeVar("T")
 
@@ -26,6 +27,8 @@ Connection = asyncpg.Connection
 Record = asyncpg.Record
 
 CONNECT_TIMEOUT: Final = 10.0
+LEAVING: Final = 5.0
+"""Seconds in which calls that are under way may end before the storage closes."""
 TRIES: Final = 8
 """How often a call that met a deadlock is sent again."""
 _CROSSED: Final = frozenset({"40P01", "40001"})
@@ -71,24 +74,23 @@ class Database:
         self._url = url
         self._place = place
         self._options = options
-        self._pool: asyncpg.Pool | None = None
+        self._pool: Pool | None = None
         self._pid = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def open(self) -> None:
         """Connect once, so that a wrong address is known at once."""
+        options = self._options
+        pool = Pool(
+            self._connect, least=options.pool_min, most=options.pool_max, timeout=options.timeout
+        )
         try:
-            self._pool = await asyncpg.create_pool(
-                self._url,
-                min_size=self._options.pool_min,
-                max_size=self._options.pool_max,
-                reset=_keep,  # no state is left behind, and a reset would be a trip of its own
-                **self._settings(),
-            )
+            await pool.open()
         except BaseException as error:
+            pool.terminate()
             raise self.explain(error) from None
-        self._pid, self._loop = os.getpid(), asyncio.get_running_loop()
-        if not self._options.pool_min:
+        self._pool, self._pid, self._loop = pool, os.getpid(), asyncio.get_running_loop()
+        if not options.pool_min:
             await self.run(_nothing)
 
     async def close(self) -> None:
@@ -97,17 +99,20 @@ class Database:
         if pool is None or self._pid != os.getpid():
             return
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(LEAVING):
                 await pool.close()
-        except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        except TimeoutError:
             pool.terminate()
 
     async def connect(self, **settings: str) -> Connection:
         """A connection of its own, outside the pool."""
         try:
-            return await asyncpg.connect(self._url, **self._settings(**settings))
+            return await self._connect(**settings)
         except BaseException as error:
             raise self.explain(error) from None
+
+    async def _connect(self, **settings: str) -> Connection:
+        return await asyncpg.connect(self._url, **self._settings(**settings))
 
     async def fetch(self, sql: str, *args: Any, again: bool = False) -> list[Record]:
         """Rows of one statement; `again`: to send it twice is as good as once."""
@@ -130,24 +135,26 @@ class Database:
         pool = self._checked()
         lost = not again
         for attempt in range(1, TRIES + 1):
+            connection = None
             try:
-                async with pool.acquire(timeout=self._options.timeout) as connection:
-                    try:
-                        return await work(cast(Connection, connection))
-                    except asyncpg.InternalClientError:  # it was lost in an awkward moment
-                        connection.terminate()
-                        raise
+                connection = await pool.take()
+                answer = await work(connection)
             except BaseException as error:
+                if connection is not None:
+                    pool.give_back(connection, error)
                 if attempt < TRIES and _state(error) in _CROSSED:
                     await asyncio.sleep(random.uniform(0, 0.005 * attempt))
                     continue
                 ours = self.explain(error)
                 if _is_lost(error):
-                    await pool.expire_connections()  # the others are as old
+                    pool.forget()  # the others are as old
                     if not lost:
                         lost = True
                         continue
                 raise ours from None
+            else:
+                pool.give_back(connection)
+                return answer
         raise AssertionError("unreachable")
 
     def explain(self, error: BaseException) -> BaseException:
@@ -167,7 +174,7 @@ class Database:
         said = f" ({text})" if text else ""
         return kind(f"{self._place}: {why}{said}{remedy}")
 
-    def _checked(self) -> asyncpg.Pool:
+    def _checked(self) -> Pool:
         pool = self._pool
         if pool is None:
             raise StorageClosed(f"{self._place} is not open: call open() first")
@@ -241,10 +248,6 @@ def _is_lost(error: BaseException) -> bool:
         return state[:2] == "08" or state in ("57P01", "57P02")
     kinds = OSError | asyncpg.InterfaceError | asyncpg.InternalClientError
     return isinstance(error, kinds) and not isinstance(error, TimeoutError | asyncpg.DataError)
-
-
-async def _keep(connection: Connection) -> None:
-    pass
 
 
 async def _nothing(connection: Connection) -> None:

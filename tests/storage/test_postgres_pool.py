@@ -1,0 +1,268 @@
+"""Connections that are lent: to one call at a time, never with what another one left in them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from omniq.clock import ManualClock
+from omniq.errors import StorageError, StorageUnavailable
+from omniq.storage.postgres import pool as pools
+from omniq.storage.postgres.connection import Connection, Database
+from omniq.storage.postgres.options import Options, split_url
+from omniq.storage.postgres.pool import Pool
+
+from ..conformance import kit
+from .postgres_kit import behind, cut, new
+
+pytestmark = pytest.mark.asyncio
+
+HOUR = 3600.0
+
+
+@asynccontextmanager
+async def pool_at(url: str, *, name: str, least: int = 0, most: int = 2) -> AsyncIterator[Pool]:
+    """A pool whose connections the server knows by `name`."""
+
+    async def connect() -> Connection:
+        return await asyncpg.connect(url, server_settings={"application_name": name})
+
+    pool = Pool(connect, least=least, most=most, timeout=HOUR)
+    await pool.open()
+    try:
+        yield pool
+    finally:
+        pool.terminate()
+
+
+@pytest.fixture
+def name() -> str:
+    return f"pool-{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+async def watcher(postgres_url: str) -> AsyncIterator[Connection]:
+    async with behind(postgres_url) as connection:
+        yield connection
+
+
+async def until(true: Callable[[], Awaitable[object]]) -> None:
+    async with asyncio.timeout(60):
+        while not await true():  # noqa: ASYNC110  the server signals none of it
+            await asyncio.sleep(0.005)
+
+
+async def open_ones(watcher: Connection, name: str) -> int:
+    """How many connections of a name the server has."""
+    sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1"
+    return int(await watcher.fetchval(sql, name))
+
+
+async def pid(connection: Connection) -> int:
+    return int(await connection.fetchval("SELECT pg_backend_pid()"))
+
+
+async def test_the_one_that_came_back_last_goes_out_first(postgres_url: str, name: str) -> None:
+    async with pool_at(postgres_url, name=name) as pool:
+        first, second = await pool.take(), await pool.take()
+        assert first is not second
+        pool.give_back(first)
+        pool.give_back(second)
+        assert await pool.take() is second
+        assert await pool.take() is first
+
+
+async def test_whoever_finds_none_waits_for_one(postgres_url: str, name: str) -> None:
+    async with pool_at(postgres_url, name=name, most=1) as pool:
+        only = await pool.take()
+        waiting = [asyncio.create_task(pool.take()) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in waiting)
+        waiting[0].cancel()  # who gives up takes none along
+        for task in waiting[1:]:
+            pool.give_back(only)
+            assert await task is only
+
+
+async def test_whoever_waits_too_long_is_told(postgres_url: str) -> None:
+    url, _ = split_url(postgres_url)
+    database = Database(url, "here", Options(pool_max=1, timeout=0.2))
+    await database.open()
+    lent, back = asyncio.Event(), asyncio.Event()
+
+    async def hold(connection: Connection) -> None:
+        lent.set()
+        await back.wait()
+
+    holding = asyncio.create_task(database.run(hold))
+    await lent.wait()
+    with pytest.raises(StorageUnavailable, match="does not answer in time"):
+        await database.value("SELECT 1")
+    back.set()
+    await holding
+    assert await database.value("SELECT 1") == 1
+    await database.close()
+
+
+async def test_a_call_that_is_broken_off_leaves_nothing_to_the_next(
+    postgres_url: str, watcher: Connection
+) -> None:
+    """Its answer would be taken for another's, and the server would go on with it."""
+    url, _ = split_url(postgres_url)
+    database = Database(url, "here", Options(pool_max=1))
+    await database.open()
+    mark = uuid4().hex
+    long = asyncio.create_task(database.value(f"SELECT pg_sleep(3600), '{mark}'"))
+    at_it = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE $1 AND pid <> pg_backend_pid()"
+    running = f"%pg_sleep%{mark}%"
+
+    async def begun() -> bool:
+        sql = f"{at_it} AND state = 'active'"
+        return bool(await watcher.fetchval(sql, running))
+
+    async def gone() -> bool:
+        return not await watcher.fetchval(at_it, running)
+
+    await until(begun)
+    long.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await long
+    assert await database.value("SELECT 2") == 2
+    await until(gone)
+    await database.close()
+
+
+async def test_what_the_server_refuses_costs_no_connection(postgres_url: str) -> None:
+    url, _ = split_url(postgres_url)
+    database = Database(url, "here", Options(pool_max=1))
+    await database.open()
+    before = await database.value("SELECT pg_backend_pid()")
+    with pytest.raises(StorageError, match="division by zero"):
+        await database.value("SELECT 1 / 0")
+    assert await database.value("SELECT pg_backend_pid()") == before
+    await database.close()
+
+
+async def test_an_open_transaction_is_not_passed_on(postgres_url: str, name: str) -> None:
+    async with pool_at(postgres_url, name=name) as pool:
+        connection = await pool.take()
+        await connection.execute("BEGIN")
+        pool.give_back(connection)
+        other = await pool.take()
+        assert other is not connection
+        assert not other.is_in_transaction()
+
+
+async def test_one_that_was_cut_is_not_lent_again(
+    postgres_url: str, watcher: Connection, name: str
+) -> None:
+    async with pool_at(postgres_url, name=name) as pool:
+        connections = [await pool.take() for _ in range(2)]
+        for connection in connections:
+            pool.give_back(connection)
+        assert await cut(watcher, name) == 2
+
+        async def noticed() -> bool:
+            return all(connection.is_closed() for connection in connections)
+
+        await until(noticed)
+        assert await (await pool.take()).fetchval("SELECT 1") == 1
+
+
+async def test_those_of_before_do_not_come_back(
+    postgres_url: str, watcher: Connection, name: str
+) -> None:
+    """After a restart of the server each of them would fail one call more."""
+    async with pool_at(postgres_url, name=name) as pool:
+        lent, idle = await pool.take(), await pool.take()
+        pool.give_back(idle)
+        pool.forget()
+        pool.give_back(lent)
+
+        async def gone() -> bool:
+            return await open_ones(watcher, name) == 0
+
+        await until(gone)
+        assert (await pool.take()) not in (lent, idle)
+
+
+async def test_what_nobody_needs_is_closed(
+    postgres_url: str, watcher: Connection, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pool_at(postgres_url, name=name, least=1, most=4) as pool:
+        assert await open_ones(watcher, name) == 1
+        connections = [await pool.take() for _ in range(4)]
+        assert await open_ones(watcher, name) == 4
+        for connection in connections:
+            pool.give_back(connection)
+        monkeypatch.setattr(pools, "IDLE", -1.0)
+        pool.give_back(await pool.take())
+
+        async def one_left() -> bool:
+            return await open_ones(watcher, name) == 1
+
+        await until(one_left)
+        assert await pid(await pool.take()) in [
+            row["pid"]
+            for row in await watcher.fetch(
+                "SELECT pid FROM pg_stat_activity WHERE application_name = $1", name
+            )
+        ]
+
+
+async def test_closing_waits_for_what_is_under_way(
+    postgres_url: str, watcher: Connection, name: str
+) -> None:
+    async with pool_at(postgres_url, name=name) as pool:
+        lent, idle = await pool.take(), await pool.take()
+        pool.give_back(idle)
+        closing = asyncio.create_task(pool.close())
+        await asyncio.sleep(0)
+        assert await lent.fetchval("SELECT 1") == 1
+        assert not closing.done()
+        pool.give_back(lent)
+        await closing
+        assert lent.is_closed()
+        assert idle.is_closed()
+
+
+async def test_no_connection_is_lost_where_calls_are_broken_off_at_any_step(
+    postgres_url: str, watcher: Connection
+) -> None:
+    url, _ = split_url(postgres_url)
+    database = Database(url, "here", Options(pool_max=2))
+    await database.open()
+    for steps in range(25):
+        calls = [asyncio.create_task(database.value("SELECT 1")) for _ in range(4)]
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        for call in calls[::2]:
+            call.cancel()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert answers[1::2] == [1, 1]
+    async with asyncio.timeout(60):
+        both = await asyncio.gather(*(database.value("SELECT 1, pg_sleep(0.01)") for _ in range(2)))
+    assert both == [1, 1]
+    await database.close()
+
+
+async def test_whoever_hears_of_a_new_task_finds_it(postgres_url: str, clock: ManualClock) -> None:
+    """The signal of a lone task goes along with it, but never before it is there."""
+    async with new(postgres_url, clock=clock) as storage, behind(postgres_url) as ears:
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        await ears.add_listener(storage._schema, lambda *said: heard.put_nowait(said[3]))
+        for n in range(20):
+            task = kit.insert()
+            await storage.apply([task])
+            text = ""
+            while "queue:" not in text:
+                text = await asyncio.wait_for(heard.get(), 60)
+            assert "tasks" in text.split("\n")[1:], n
+            sql = f'SELECT status FROM "{storage._schema}".task WHERE id = $1'
+            async with behind(postgres_url) as other:
+                assert await other.fetchval(sql, task.row.id) == task.row.status
