@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from uuid import uuid4
@@ -12,6 +15,7 @@ import pytest
 
 from omniq.clock import ManualClock
 from omniq.errors import StorageError, StorageUnavailable
+from omniq.storage.postgres import connection
 from omniq.storage.postgres import pool as pools
 from omniq.storage.postgres.connection import Connection, Database
 from omniq.storage.postgres.options import Options, split_url
@@ -26,14 +30,13 @@ HOUR = 3600.0
 
 
 @asynccontextmanager
-async def pool_at(url: str, *, name: str, least: int = 0, most: int = 2) -> AsyncIterator[Pool]:
+async def pool_at(url: str, *, name: str, most: int = 2) -> AsyncIterator[Pool]:
     """A pool whose connections the server knows by `name`."""
 
     async def connect() -> Connection:
         return await asyncpg.connect(url, server_settings={"application_name": name})
 
-    pool = Pool(connect, least=least, most=most, timeout=HOUR)
-    await pool.open()
+    pool = Pool(connect, most=most, timeout=HOUR)
     try:
         yield pool
     finally:
@@ -194,25 +197,28 @@ async def test_those_of_before_do_not_come_back(
 async def test_what_nobody_needs_is_closed(
     postgres_url: str, watcher: Connection, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with pool_at(postgres_url, name=name, least=1, most=4) as pool:
-        assert await open_ones(watcher, name) == 1
-        connections = [await pool.take() for _ in range(4)]
-        assert await open_ones(watcher, name) == 4
-        for connection in connections:
-            pool.give_back(connection)
-        monkeypatch.setattr(pools, "IDLE", -1.0)
-        pool.give_back(await pool.take())
+    """By itself: the next call may come in the morning."""
+    monkeypatch.setattr(pools, "IDLE", 0.05)
+    async with pool_at(postgres_url, name=name, most=4) as pool:
+        await pool.open(3)
+        assert await open_ones(watcher, name) <= 3
 
-        async def one_left() -> bool:
-            return await open_ones(watcher, name) == 1
+        async def gone() -> bool:
+            return await open_ones(watcher, name) == 0
 
-        await until(one_left)
-        assert await pid(await pool.take()) in [
-            row["pid"]
-            for row in await watcher.fetch(
-                "SELECT pid FROM pg_stat_activity WHERE application_name = $1", name
-            )
-        ]
+        await until(gone)
+        assert await (await pool.take()).fetchval("SELECT 1") == 1
+
+
+async def test_one_that_was_idle_for_long_is_not_lent(postgres_url: str, name: str) -> None:
+    """A firewall may have forgotten it, and then the call would wait in vain."""
+    async with pool_at(postgres_url, name=name) as pool:
+        old, new = await pool.take(), await pool.take()
+        pool.give_back(old)
+        pool._idle[0] = pool._idle[0]._replace(since=time.monotonic() - pools.IDLE)
+        pool.give_back(new)
+        assert await pool.take() is new
+        assert (await pool.take()) not in (old, new)
 
 
 async def test_closing_waits_for_what_is_under_way(
@@ -222,7 +228,8 @@ async def test_closing_waits_for_what_is_under_way(
         lent, idle = await pool.take(), await pool.take()
         pool.give_back(idle)
         closing = asyncio.create_task(pool.close())
-        await asyncio.sleep(0)
+        for _ in range(10):
+            assert await watcher.fetchval("SELECT 1") == 1
         assert await lent.fetchval("SELECT 1") == 1
         assert not closing.done()
         pool.give_back(lent)
@@ -251,18 +258,92 @@ async def test_no_connection_is_lost_where_calls_are_broken_off_at_any_step(
     await database.close()
 
 
-async def test_whoever_hears_of_a_new_task_finds_it(postgres_url: str, clock: ManualClock) -> None:
-    """The signal of a lone task goes along with it, but never before it is there."""
-    async with new(postgres_url, clock=clock) as storage, behind(postgres_url) as ears:
-        heard: asyncio.Queue[str] = asyncio.Queue()
-        await ears.add_listener(storage._schema, lambda *said: heard.put_nowait(said[3]))
-        for n in range(20):
-            task = kit.insert()
-            await storage.apply([task])
-            text = ""
-            while "queue:" not in text:
-                text = await asyncio.wait_for(heard.get(), 60)
-            assert "tasks" in text.split("\n")[1:], n
-            sql = f'SELECT status FROM "{storage._schema}".task WHERE id = $1'
-            async with behind(postgres_url) as other:
-                assert await other.fetchval(sql, task.row.id) == task.row.status
+async def test_nothing_is_written_once_it_is_closed(
+    postgres_url: str, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call that was under way fails; it is not sent again."""
+    monkeypatch.setattr(connection, "LEAVING", 0.1)
+    storage = new(postgres_url, clock=clock)
+    async with behind(postgres_url) as other:
+        await storage.open()
+        async with other.transaction():
+            await other.execute(f'LOCK TABLE "{storage._schema}".task IN ACCESS EXCLUSIVE MODE')
+            call = asyncio.create_task(storage.apply([kit.insert()]))
+            waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE $1 = ANY (pg_blocking_pids(pid)))"
+
+            async def waits() -> bool:
+                return bool(await other.fetchval(waiting, other.get_server_pid()))
+
+            await until(waits)
+            await storage.close()
+            with pytest.raises(StorageUnavailable):
+                await call
+            # Its session may still wait for the lock, and would go on behind our back.
+            ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE $1 = ANY "
+            await other.fetch(f"{ending} (pg_blocking_pids(pid))", other.get_server_pid())
+        assert await other.fetchval(f'SELECT count(*) FROM "{storage._schema}".task') == 0
+
+
+async def test_a_close_that_is_cut_short_leaves_nothing_open(
+    postgres_url: str, watcher: Connection, name: str
+) -> None:
+    url, _ = split_url(postgres_url)
+    database = Database(f"{url}?application_name={name}", "here", Options(pool_max=2))
+    await database.open()
+    lent = asyncio.Event()
+
+    async def hold(connection: Connection) -> None:
+        lent.set()
+        await connection.fetchval("SELECT pg_sleep(3600)")
+
+    call = asyncio.create_task(database.run(hold))
+    await lent.wait()
+    assert await database.value("SELECT 1") == 1
+    closing = asyncio.create_task(database.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    with pytest.raises(StorageError):
+        await call
+
+    async def gone() -> bool:
+        sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND query <> ''"
+        left = await watcher.fetchval(f"{sql} AND query NOT LIKE '%pg_sleep%'", name)
+        return left == 0
+
+    await until(gone)
+    await watcher.execute(
+        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = $1", name
+    )
+
+
+async def test_a_call_that_is_broken_off_costs_no_connection(postgres_url: str) -> None:
+    url, _ = split_url(postgres_url)
+    database = Database(url, "here", Options(pool_max=1))
+    await database.open()
+    before = await database.value("SELECT pg_backend_pid()")
+    for steps in range(8):
+        call = asyncio.create_task(database.value("SELECT pg_sleep(3600)"))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait([call])
+    assert await database.value("SELECT pg_backend_pid()") == before
+    await database.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+async def test_what_a_forked_child_lets_go_stays_with_its_parent(postgres_url: str) -> None:
+    async with new(postgres_url) as storage:
+        await storage.count_tasks()
+        child = os.fork()
+        if not child:
+            try:
+                storage._database._pool = None
+                gc.collect()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        async with asyncio.timeout(60):
+            assert await storage.count_tasks() == []

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -81,11 +82,9 @@ class Database:
     async def open(self) -> None:
         """Connect once, so that a wrong address is known at once."""
         options = self._options
-        pool = Pool(
-            self._connect, least=options.pool_min, most=options.pool_max, timeout=options.timeout
-        )
+        pool = Pool(self._connect, most=options.pool_max, timeout=options.timeout)
         try:
-            await pool.open()
+            await pool.open(options.pool_min)
         except BaseException as error:
             pool.terminate()
             raise self.explain(error) from None
@@ -98,11 +97,17 @@ class Database:
         pool, self._pool = self._pool, None
         if pool is None or self._pid != os.getpid():
             return
+        if self._loop is not asyncio.get_running_loop():
+            with suppress(RuntimeError):  # the one it belongs to may be closed
+                pool.terminate()
+            return
         try:
             async with asyncio.timeout(LEAVING):
                 await pool.close()
-        except TimeoutError:
+        except BaseException as error:
             pool.terminate()
+            if not isinstance(error, TimeoutError):
+                raise
 
     async def connect(self, **settings: str) -> Connection:
         """A connection of its own, outside the pool."""

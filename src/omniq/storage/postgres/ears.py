@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import os
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Final
 
@@ -71,7 +69,6 @@ class Notifier:
 
     Never in the transaction it speaks of: NOTIFY would hold a lock of the whole server until
     that is on the disk. What is lost when this process dies is found by the others' polls.
-    What a lone statement tells may go along with it (`ride`), for a transaction of its own there.
     """
 
     def __init__(self, connect: Connect, channel: str, post: Post) -> None:
@@ -83,15 +80,6 @@ class Notifier:
         """Somebody's work waits for what is pending."""
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
-        self._rode_at = -math.inf
-
-    def ride(self, topics: Iterable[str]) -> str | None:
-        """What a statement may send by itself, unless the last one was sent just now."""
-        now = time.monotonic()
-        if self._task is not None or now - self._rode_at < DEBOUNCE:
-            return None
-        self._rode_at = now
-        return "\n".join((self._post.id, *topics))
 
     def tell(self, topics: Iterable[str]) -> None:
         """Send topics now, or with the next ones if the last were sent just now."""

@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 
 Connection = asyncpg.Connection
 
 IDLE: Final = 300.0
-"""Seconds after which a connection nobody needed is closed, but for the fewest to keep."""
+"""Seconds after which a connection nobody needed is closed: a firewall may have forgotten it."""
 LEAVING: Final = 2.0
-"""Seconds a server may take to say goodbye."""
+"""Seconds a server may take to say goodbye, or to break off what it was doing."""
 _RUDE: Final = (
     TimeoutError,
     OSError,
@@ -27,6 +28,8 @@ _RUDE: Final = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
+_BROKEN_OFF: Final = (asyncio.CancelledError, TimeoutError)
+"""With these the driver asks the server to give a statement up, which takes a moment."""
 
 
 class _Idle(NamedTuple):
@@ -46,24 +49,23 @@ class Pool:
         self,
         connect: Callable[[], Awaitable[Connection]],
         *,
-        least: int,
         most: int,
         timeout: float,
     ) -> None:
-        self._connect, self._least, self._timeout = connect, least, timeout
-        self._most = most
+        self._connect, self._most, self._timeout = connect, most, timeout
         self._room = asyncio.Semaphore(most)
         self._idle: deque[_Idle] = deque()
         self._lent: set[Connection] = set()
         self._outdated: set[Connection] = set()
         """Those that are lent and must not come back."""
-        self._parting: set[asyncio.Task[None]] = set()
+        self._chores: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
-    async def open(self) -> None:
-        """Make the connections that are always kept."""
-        for _ in range(self._least):
-            self._idle.append(_Idle(await self._connect(), time.monotonic()))
+    async def open(self, count: int) -> None:
+        """Make connections to begin with."""
+        for _ in range(count):
+            self._keep(await self._connect())
 
     async def take(self) -> Connection:
         """A connection for one call; give it back, whatever becomes of the call."""
@@ -73,7 +75,13 @@ class Pool:
         else:
             await self._room.acquire()
         try:
-            connection = self._kept() or await self._connect()
+            self._check()
+            connection = self._kept()
+            if connection is None:
+                connection = await self._connect()
+                if self._closed:
+                    connection.terminate()
+                    self._check()
         except BaseException:
             self._room.release()
             raise
@@ -82,25 +90,25 @@ class Pool:
 
     def give_back(self, connection: Connection, error: BaseException | None = None) -> None:
         """Let others have it, unless `error`, with which the call ended, makes it unfit."""
+        if isinstance(error, _BROKEN_OFF) and not (self._closed or connection.is_closed()):
+            self._begin(self._mend(connection), connection)  # meanwhile it counts as lent
+            return
+        outdated = self._closed or connection in self._outdated
         self._lent.discard(connection)
-        fit = error is None or isinstance(error, asyncpg.PostgresError)
-        outdated = connection in self._outdated
         self._outdated.discard(connection)
-        now = time.monotonic()
         if not connection.is_closed():
-            if fit and not outdated and not self._closed and not connection.is_in_transaction():
-                self._idle.append(_Idle(connection, now))
+            if outdated or connection.is_in_transaction() or not _is_harmless(error):
+                self._begin(let_go(connection), connection)
             else:
-                self._part(connection)
-        while len(self._idle) > self._least and self._idle[0].since < now - IDLE:
-            self._part(self._idle.popleft().connection)
+                self._keep(connection)
         self._room.release()
 
     def forget(self) -> None:
         """The server went away: whatever was connected to it is let go."""
         self._outdated |= self._lent
         while self._idle:
-            self._part(self._idle.pop().connection)
+            connection = self._idle.pop().connection
+            self._begin(let_go(connection), connection)
 
     async def close(self) -> None:
         """Wait for what is lent to come back, and close everything."""
@@ -108,28 +116,78 @@ class Pool:
         for _ in range(self._most):
             await self._room.acquire()
         self.forget()
-        if self._parting:
-            await asyncio.wait(self._parting)
+        if self._chores:
+            await asyncio.wait(self._chores)
+        self.terminate()
 
     def terminate(self) -> None:
-        """Close everything at once; calls that are under way fail."""
+        """Close everything at once; calls that are under way fail, and those that wait."""
         self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._chores:
+            task.cancel()
         for connection in (*self._lent, *(each.connection for each in self._idle)):
             connection.terminate()
         self._idle.clear()
+        for _ in range(self._most):
+            self._room.release()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise asyncpg.InterfaceError("the pool is closed")
+
+    def _keep(self, connection: Connection) -> None:
+        self._idle.append(_Idle(connection, time.monotonic()))
+        # It also keeps this pool alive in a forked child, where its end would be the parent's too.
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(IDLE, self._tidy)
 
     def _kept(self) -> Connection | None:
+        self._let_go_before(time.monotonic() - IDLE)
         while self._idle:
             connection = self._idle.pop().connection
             if not connection.is_closed():
                 return connection
         return None
 
-    def _part(self, connection: Connection) -> None:
-        """Say goodbye beside whatever goes on. A call that was broken off is cancelled there."""
-        task = asyncio.get_running_loop().create_task(let_go(connection), name="omniq-goodbye")
-        self._parting.add(task)
-        task.add_done_callback(self._parting.discard)
+    def _tidy(self) -> None:
+        """Now and then, for nobody may ask for a connection for long."""
+        self._timer = None
+        self._let_go_before(time.monotonic() - IDLE)
+        if self._idle:
+            self._timer = asyncio.get_running_loop().call_later(IDLE, self._tidy)
+
+    def _let_go_before(self, before: float) -> None:
+        while self._idle and self._idle[0].since <= before:
+            connection = self._idle.popleft().connection
+            self._begin(let_go(connection), connection)
+
+    async def _mend(self, connection: Connection) -> None:
+        """Wait until the server has given up what was broken off here."""
+        try:
+            async with asyncio.timeout(LEAVING):
+                await connection.execute("")  # the driver sends it once that is over
+        except _RUDE:
+            connection.terminate()
+        finally:
+            self.give_back(connection)
+
+    def _begin(self, chore: Coroutine[Any, Any, None], connection: Connection) -> None:
+        """Do it beside whatever goes on."""
+        try:
+            task = asyncio.get_running_loop().create_task(chore, name="omniq-connection")
+        except RuntimeError:  # the loop is gone, and this is the end of a call it has left behind
+            chore.close()
+            with suppress(RuntimeError):
+                connection.terminate()
+            return
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+
+def _is_harmless(error: BaseException | None) -> bool:
+    return error is None or isinstance(error, asyncpg.PostgresError)
 
 
 async def let_go(connection: Connection | None) -> None:

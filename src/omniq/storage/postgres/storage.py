@@ -52,7 +52,7 @@ def _claim_sql(first: int, receipt: str) -> str:
 
 
 APPLY = f"SELECT {_APPLY}"
-ADD = f"CALL {{schema}}.add_v1({', '.join(f'${n}' for n in range(1, 16))}, NULL)"
+ADD = "SELECT {schema}.add_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 CLAIM = _claim_sql(1, "NULL").replace("{{", "{").replace("}}", "}")
 # The argument is computed first: what it released can be claimed.
 EXCHANGE = _claim_sql(APPLY_ARGS + 1, _APPLY).replace("{{", "{").replace("}}", "}")
@@ -178,15 +178,12 @@ class AsyncPostgresStorage(AsyncStorage):
             return Receipt(outcome=[])
         now, again = self._now(), resendable(units)
         if (args := lone(units, now)) is not None:
-            row: TaskRow = units[0].row  # type: ignore[union-attr]
-            told = self._notifier.ride({f"queue:{row.queue}", "tasks"})
-            args += [self._schema, told]
-            answer = added(row, await self._database.value(self._sql(ADD), *args, again=again))
+            status = await self._database.value(self._sql(ADD), *args, again=again)
+            answer = added(units[0].row, status)  # type: ignore[union-attr]
         else:
-            told = None
             text = await self._database.value(self._sql(APPLY), *arguments(units, now), again=again)
             answer = decode_answer(text)
-        self._changed(topics_of(answer, len(units)), told=told is not None)
+        self._changed(topics_of(answer, len(units)))
         return receipt_of(len(units), answer)
 
     async def claim(self, claim: Claim) -> Batch:
@@ -302,12 +299,11 @@ class AsyncPostgresStorage(AsyncStorage):
         direct = options.chosen({"pgbouncer": False})
         return await Database(self._listen_url, self._place, direct).connect()
 
-    def _changed(self, topics: set[str], *, told: bool = False) -> None:
-        """Tell this process at once, and others soon, what was committed; `told`: they know."""
+    def _changed(self, topics: set[str]) -> None:
+        """Tell this process at once, and others soon, what was committed."""
         if topics:
             self._post.hub.signal(topics)
-            if not told:
-                self._notifier.tell(topics)
+            self._notifier.tell(topics)
 
     def _sql(self, text: str) -> str:
         return text.replace("{schema}", schema.quoted(self._schema))

@@ -259,14 +259,14 @@ BEGIN
 END $$;
 
 -- One new row without parents and unique key, as a lone `enqueue` brings it: its status, or NULL
--- where its id is known. What is to be told goes into a transaction of its own, once the row is
--- kept: NOTIFY holds a lock of the whole server until what it came with is on the disk, and one
--- that finds the server's queue full would undo it.
-CREATE OR REPLACE PROCEDURE {schema}.add_v1(
+-- where its id is known.
+CREATE OR REPLACE FUNCTION {schema}.add_v1(
     p_now bigint, p_id text, p_queue text, p_lane text, p_name text, p_priority integer,
     p_run bigint, p_created bigint, p_expires bigint, p_tags text, p_reply text, p_preview text,
-    p_body bytea, p_channel text, p_told text, INOUT p_status integer
-) LANGUAGE plpgsql AS $$
+    p_body bytea
+) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    v_status integer;
 BEGIN
     INSERT INTO {schema}.task (id, queue, lane, name, status, priority, run_at, created_at,
         expires_at, tags, reply, preview, body)
@@ -274,9 +274,6 @@ BEGIN
         CASE WHEN p_run > {schema}.now_v1(p_now) THEN 30 ELSE 40 END, p_priority, p_run, p_created,
         p_expires, CASE WHEN p_tags IS NOT NULL THEN {schema}.tags_v1(p_tags::jsonb) END,
         p_reply, p_preview, p_body)
-    ON CONFLICT (id) DO NOTHING RETURNING status INTO p_status;
-    IF p_status IS NOT NULL AND p_told IS NOT NULL AND pg_notification_queue_usage() < 0.5 THEN
-        COMMIT;
-        PERFORM set_config('synchronous_commit', 'off', true), pg_notify(p_channel, p_told);
-    END IF;
+    ON CONFLICT (id) DO NOTHING RETURNING status INTO v_status;
+    RETURN v_status;
 END $$;
