@@ -318,7 +318,11 @@ async def test_a_close_that_is_cut_short_leaves_nothing_open(
     )
 
 
-async def test_a_call_that_is_broken_off_costs_no_connection(postgres_url: str) -> None:
+async def test_a_call_that_is_broken_off_costs_no_connection_and_makes_no_noise(
+    postgres_url: str,
+) -> None:
+    noise: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: noise.append(what))
     url, _ = split_url(postgres_url)
     database = Database(url, "here", Options(pool_max=1))
     await database.open()
@@ -331,6 +335,8 @@ async def test_a_call_that_is_broken_off_costs_no_connection(postgres_url: str) 
         await asyncio.wait([call])
     assert await database.value("SELECT pg_backend_pid()") == before
     await database.close()
+    gc.collect()
+    assert not noise
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")

@@ -167,8 +167,8 @@ class Pool:
         """Wait until the server has given up what was broken off here."""
         try:
             async with asyncio.timeout(LEAVING):
-                await connection.execute("")  # the driver sends it once that is over
-        except _RUDE:
+                await connection.execute("SELECT 1")  # the driver sends it once that is over
+        except Exception:  # of whatever kind: it is not fit for others
             connection.terminate()
         finally:
             self.give_back(connection)
