@@ -1,4 +1,4 @@
-"""The only place that knows asyncpg: a pool of connections, and what its errors mean."""
+"""Calls to one database, and what the errors of asyncpg mean."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ from omniq.errors import (
     StorageUnavailable,
 )
 from omniq.storage.postgres.options import SETTING, Options, secrets_of
-from omniq.storage.postgres.pool import Pool
+from omniq.storage.postgres.pool import Connection, Pool
 
 T = TypeVar("T")
 
-Connection = asyncpg.Connection
 Record = asyncpg.Record
 
 CONNECT_TIMEOUT: Final = 10.0

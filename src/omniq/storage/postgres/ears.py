@@ -102,10 +102,9 @@ class Notifier:
     async def _run(self) -> None:
         try:
             while self._pending:
-                if not self._pressing.is_set():
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(LINGER):
-                            await self._pressing.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LINGER):
+                        await self._pressing.wait()
                 self._pressing.clear()
                 topics, self._pending = self._pending, set()
                 try:

@@ -7,6 +7,7 @@ short one takes.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
@@ -19,7 +20,7 @@ Connection = asyncpg.Connection
 
 IDLE: Final = 300.0
 """Seconds after which a connection nobody needed is closed: a firewall may have forgotten it."""
-LEAVING: Final = 2.0
+GOODBYE: Final = 2.0
 """Seconds a server may take to say goodbye, or to break off what it was doing."""
 _RUDE: Final = (
     TimeoutError,
@@ -58,7 +59,8 @@ class Pool:
         self._lent: set[Connection] = set()
         self._outdated: set[Connection] = set()
         """Those that are lent and must not come back."""
-        self._chores: set[asyncio.Task[None]] = set()
+        self._chores: dict[asyncio.Task[None], Connection] = {}
+        """What goes on beside the calls, each with one connection."""
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -106,9 +108,7 @@ class Pool:
     def forget(self) -> None:
         """The server went away: whatever was connected to it is let go."""
         self._outdated |= self._lent
-        while self._idle:
-            connection = self._idle.pop().connection
-            self._begin(let_go(connection), connection)
+        self._let_go_before(math.inf)
 
     async def close(self) -> None:
         """Wait for what is lent to come back, and close everything."""
@@ -126,8 +126,9 @@ class Pool:
         if self._timer is not None:
             self._timer.cancel()
         for task in self._chores:
-            task.cancel()
-        for connection in (*self._lent, *(each.connection for each in self._idle)):
+            task.cancel()  # it may not have begun
+        idle = (each.connection for each in self._idle)
+        for connection in (*self._lent, *idle, *self._chores.values()):
             connection.terminate()
         self._idle.clear()
         for _ in range(self._most):
@@ -166,7 +167,7 @@ class Pool:
     async def _mend(self, connection: Connection) -> None:
         """Wait until the server has given up what was broken off here."""
         try:
-            async with asyncio.timeout(LEAVING):
+            async with asyncio.timeout(GOODBYE):
                 await connection.execute("SELECT 1")  # the driver sends it once that is over
         except Exception:  # of whatever kind: it is not fit for others
             connection.terminate()
@@ -182,8 +183,8 @@ class Pool:
             with suppress(RuntimeError):
                 connection.terminate()
             return
-        self._chores.add(task)
-        task.add_done_callback(self._chores.discard)
+        self._chores[task] = connection
+        task.add_done_callback(self._chores.pop)
 
 
 def _is_harmless(error: BaseException | None) -> bool:
@@ -195,6 +196,6 @@ async def let_go(connection: Connection | None) -> None:
     if connection is None or connection.is_closed():
         return
     try:
-        await connection.close(timeout=LEAVING)
+        await connection.close(timeout=GOODBYE)
     except _RUDE:
         connection.terminate()
